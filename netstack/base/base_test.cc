@@ -1,0 +1,132 @@
+#include <doctest/doctest.h>
+#include <fcntl.h>
+
+#include <array>
+#include <string>
+
+#include "netstack/base/co.h"
+#include "netstack/base/event_loop.h"
+#include "netstack/base/log.h"
+
+using namespace shunt;
+using namespace std::chrono_literals;
+
+namespace {
+struct Pipe {
+  UniqueFd in, out;
+  Pipe() {
+    std::array<int, 2> ends{};
+    REQUIRE(::pipe2(ends.data(), O_CLOEXEC | O_NONBLOCK) == 0);
+    in = UniqueFd{ends[0]};
+    out = UniqueFd{ends[1]};
+  }
+};
+}  // namespace
+
+TEST_CASE("an error names the call and the errno") {
+  CHECK(describe({ECONNREFUSED, "connect"}) == "connect: ECONNREFUSED (Connection refused)");
+  CHECK(errno_name(99999) == "errno 99999");
+}
+
+TEST_CASE("a watch forgotten in the same batch is not called") {
+  EventLoop loop;
+  Pipe a, b;
+  int calls = 0;
+  EventLoop::Token first = 0, second = 0;
+  first = *loop.watch(a.in.get(), EPOLLIN, [&](std::uint32_t) {
+    ++calls;
+    loop.forget(second);
+    loop.forget(first);
+  });
+  second = *loop.watch(b.in.get(), EPOLLIN, [&](std::uint32_t) {
+    ++calls;
+    loop.forget(first);
+    loop.forget(second);
+  });
+  REQUIRE(::write(a.out.get(), "x", 1) == 1);
+  REQUIRE(::write(b.out.get(), "x", 1) == 1);
+  loop.run_once(0);
+  loop.run_once(0);
+  CHECK(calls == 1);
+}
+
+TEST_CASE("timers fire in order and can be forgotten") {
+  EventLoop loop;
+  std::string seen;
+  loop.after(2ms, [&] { seen += 'b'; });
+  const auto never = loop.after(1ms, [&] { seen += 'x'; });
+  loop.after(1ms, [&] { seen += 'a'; });
+  loop.after(3ms, [&] { loop.stop(); });
+  loop.forget(never);
+  loop.run();
+  CHECK(seen == "ab");
+}
+
+TEST_CASE("a coroutine waits for readiness, or for its deadline") {
+  EventLoop loop;
+  Pipe pipe;
+  std::string seen;
+  const auto wait = [](EventLoop& on, int fd, std::string& out) -> Co<void> {
+    std::uint32_t events = co_await on.ready(fd, EPOLLIN, EventLoop::Clock::now() + 1ms);
+    out += events == 0 ? "timeout " : "ready ";
+    on.post([fd, &on, &out] {
+      out += "posted ";
+      (void)fd;
+      (void)on;
+    });
+    co_await on.sleep(1ms);
+    events = co_await on.ready(fd, EPOLLIN);
+    out += (events & EPOLLIN) != 0 ? "readable" : "?";
+    on.stop();
+  };
+  spawn(wait(loop, pipe.in.get(), seen));
+  loop.after(10ms, [&] { REQUIRE(::write(pipe.out.get(), "x", 1) == 1); });
+  loop.run();
+  CHECK(seen == "timeout posted readable");
+}
+
+TEST_CASE("a gate lets one coroutine through at a time, in order") {
+  EventLoop loop;
+  Gate gate;
+  std::string seen;
+  const auto work = [](EventLoop& on, Gate& through, std::string& out, char name) -> Co<void> {
+    const auto guard = co_await through.enter();
+    out += name;
+    co_await on.sleep(1ms);
+    out += name;
+    if (name == 'c') on.stop();
+  };
+  for (const char name : {'a', 'b', 'c'}) spawn(work(loop, gate, seen, name));
+  loop.run();
+  CHECK(seen == "aabbcc");
+}
+
+TEST_CASE("what happens once reaches those who wait and those who come later") {
+  Once<int> exit;
+  int sum = 0;
+  const auto waiter = [](Once<int> on, int& out) -> Co<void> { out += co_await on.wait(); };
+  spawn(waiter(exit, sum));
+  spawn(waiter(exit, sum));
+  CHECK(sum == 0);
+  exit.set(4);
+  exit.set(5);
+  CHECK(sum == 8);
+  spawn(waiter(exit, sum));
+  CHECK(sum == 12);
+}
+
+TEST_CASE("log lines have the form containerd reads") {
+  Pipe pipe;
+  log::open(pipe.out.get());
+  log::set_level(log::Level::kInfo);
+  log::debug("base", "hidden");
+  log::warn("base", "say \"{}\"\n", "hi");
+  std::array<char, 512> text{};
+  const auto n = ::read(pipe.in.get(), text.data(), text.size());
+  REQUIRE(n > 0);
+  const std::string line{text.data(), static_cast<std::size_t>(n)};
+  CHECK(line.find("time=\"2") == 0);
+  CHECK(line.find("level=warning msg=\"say \\\"hi\\\"\\n\" module=base\n") != std::string::npos);
+  CHECK(line.find("hidden") == std::string::npos);
+  CHECK(log::parse_level("loud") == std::nullopt);
+}
