@@ -1,0 +1,17 @@
+// Runs a classic BPF program over a seccomp_data, as the kernel does. For tests.
+#pragma once
+
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace shunt::sandbox::testing {
+
+using Program = std::vector<sock_filter>;
+
+/// The SECCOMP_RET_ value with its data. Ends the process on an instruction seccomp would refuse.
+std::uint32_t run(const Program& program, const seccomp_data& call);
+
+}  // namespace shunt::sandbox::testing
