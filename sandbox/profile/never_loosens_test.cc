@@ -224,7 +224,7 @@ Outcome compare(const Json& profile, bool thorough, std::mt19937& random) {
             for (const std::uint64_t two : values)
               comparison.look(abi, nr, {mux ? sub : any(), one, two, any(), any(), any()});
         } else {
-          for (int i = 0; i < (trapped ? 40 : 3); ++i)
+          for (int i = 0; i < (trapped ? 25 : 2); ++i)
             comparison.look(abi, nr, {mux ? sub : any(), any(), any(), any(), any(), any()});
         }
       }
@@ -347,7 +347,7 @@ TEST_CASE("no profile, however contradictory, is loosened or turned from refused
   std::uint64_t ran = 0;
   std::uint64_t calls = 0;
   std::uint64_t notified = 0;
-  for (int i = 0; i < 1500; ++i) {
+  for (int i = 0; i < 600; ++i) {
     const Outcome outcome = compare(profiles.next(), false, random);
     if (outcome.tally.wrong != 0) break;
     ran += outcome.runs_before ? 1 : 0;

@@ -10,6 +10,10 @@
 
 #include "netstack/base/unique_fd.h"
 
+// libseccomp 2.5.4 forgets the conditional rules that an unconditional one replaces.
+extern "C" const char* __lsan_default_suppressions();
+extern "C" const char* __lsan_default_suppressions() { return "leak:libseccomp.so"; }
+
 namespace shunt::sandbox::testing {
 namespace {
 
