@@ -1,0 +1,77 @@
+// What Shunt can be told in /etc/shunt/config.yaml, as one plain struct. The initialisers are the
+// defaults. Filled once by load.h before threads start, then only read.
+//
+// What each key means stands in the table of keys.cc (and so in reference.yaml); the members are
+// in the same order.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "config/cidr.h"
+#include "netstack/base/log.h"
+
+namespace shunt::config {
+
+using Milliseconds = std::chrono::milliseconds;
+
+struct Log {
+  log::Level level = log::Level::kInfo;
+
+  friend bool operator==(const Log&, const Log&) = default;
+};
+
+struct Runtime {
+  std::string binary = "runc";
+  std::string root;  ///< empty: <state>/runc
+  bool systemd_cgroup = false;
+  bool no_pivot_root = false;
+  bool no_new_keyring = false;
+  Milliseconds timeout = std::chrono::seconds{60};
+
+  friend bool operator==(const Runtime&, const Runtime&) = default;
+};
+
+struct Stdio {
+  Milliseconds drain_timeout = std::chrono::seconds{10};
+
+  friend bool operator==(const Stdio&, const Stdio&) = default;
+};
+
+struct Events {
+  std::uint32_t queue = 2048;
+
+  friend bool operator==(const Events&, const Events&) = default;
+};
+
+enum class Pair { kUnix, kTcp };
+enum class IoUring { kDeny, kAllow };
+
+/// Private and shared address space that cluster networks are cut from.
+std::vector<Cidr> default_ranges();
+
+struct Upgrade {
+  bool enabled = true;
+  Pair pair = Pair::kUnix;
+  bool loopback = true;
+  std::vector<Cidr> ranges = default_ranges();
+  std::uint64_t send_buffer = 8U << 20U;  ///< bytes
+  IoUring io_uring = IoUring::kDeny;
+
+  friend bool operator==(const Upgrade&, const Upgrade&) = default;
+};
+
+struct Config {
+  std::string state = "/run/shunt";
+  Log log;
+  Runtime runtime;
+  Stdio stdio;
+  Events events;
+  Upgrade upgrade;
+
+  friend bool operator==(const Config&, const Config&) = default;
+};
+
+}  // namespace shunt::config
