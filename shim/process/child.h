@@ -1,0 +1,27 @@
+// Starting a program: everything between fork and exec, and nothing else.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "netstack/base/result.h"
+
+namespace shunt {
+
+struct ChildSpec {
+  std::vector<std::string> argv;  ///< argv[0] is looked up in PATH
+  std::vector<std::pair<int, int>>
+      descriptors;                       ///< {ours, the child's number}; 0-2 not named: /dev/null
+  std::vector<std::string> environment;  ///< empty: ours, without NOTIFY_SOCKET
+  bool dies_with_us = true;              ///< SIGKILL when the calling thread ends
+};
+
+/// The child's pid; the caller reaps it (Reaper). Call from a thread that lives as long as the
+/// process: dies_with_us is bound to the thread. Errors: those of execve(2), reported here and not
+/// as an exit code.
+Result<pid_t> start_child(const ChildSpec& spec);
+
+}  // namespace shunt
