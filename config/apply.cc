@@ -30,9 +30,9 @@ std::string unknown_key(std::string_view name, std::string_view within) {
                      names_in(within));
 }
 
-void apply_map(const Node& map, std::string_view within, Applied& out);
+void apply_map(const YamlNode& map, std::string_view within, Applied& out);
 
-void apply_entry(const Node& node, std::string_view within, Applied& out) {
+void apply_entry(const YamlNode& node, std::string_view within, Applied& out) {
   if (within.empty() && find_key(node.key) != nullptr && !section(node.key).empty()) {
     out.problems.push_back(
         {node.key_line, fmt::format("write \"{}\" as \"{}\" inside a mapping \"{}\"", node.key,
@@ -46,9 +46,10 @@ void apply_entry(const Node& node, std::string_view within, Applied& out) {
       out.problems.push_back(
           {parsed.error().line, fmt::format("\"{}\" {}", name, parsed.error().text)});
   } else if (!name.empty() && is_section(name)) {
-    if (node.kind == Node::Kind::kMap)
+    if (node.kind == YamlNode::Kind::kMap)
       apply_map(node, name, out);
-    else if (node.kind != Node::Kind::kNull)  // a section whose keys are all commented out is fine
+    else if (node.kind !=
+             YamlNode::Kind::kNull)  // a section whose keys are all commented out is fine
       out.problems.push_back(
           {node.line, fmt::format("\"{}\" must be a mapping of the keys {}, not {}", name,
                                   names_in(name), describe(node))});
@@ -57,9 +58,9 @@ void apply_entry(const Node& node, std::string_view within, Applied& out) {
   }
 }
 
-void apply_map(const Node& map, std::string_view within, Applied& out) {
+void apply_map(const YamlNode& map, std::string_view within, Applied& out) {
   std::map<std::string_view, int> seen;
-  for (const Node& node : map.children) {
+  for (const YamlNode& node : map.children) {
     const auto [first, is_new] = seen.try_emplace(node.key, node.key_line);
     if (is_new) {
       apply_entry(node, within, out);
@@ -73,11 +74,11 @@ void apply_map(const Node& map, std::string_view within, Applied& out) {
 
 }  // namespace
 
-Applied apply(const Node& root) {
+Applied apply(const YamlNode& root) {
   Applied out;
-  if (root.kind == Node::Kind::kMap)
+  if (root.kind == YamlNode::Kind::kMap)
     apply_map(root, {}, out);
-  else if (root.kind != Node::Kind::kNull)
+  else if (root.kind != YamlNode::Kind::kNull)
     out.problems.push_back(
         {root.line, fmt::format("the file must be a mapping of the keys {}, not {}", names_in({}),
                                 describe(root))});

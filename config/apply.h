@@ -18,6 +18,6 @@ struct Applied {
   std::vector<Problem> problems;          ///< in the order of the file; empty if all was understood
 };
 
-Applied apply(const Node& root);
+Applied apply(const YamlNode& root);
 
 }  // namespace shunt::config

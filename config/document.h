@@ -7,15 +7,15 @@
 
 namespace shunt::config {
 
-struct Node {
+struct YamlNode {
   enum class Kind { kNull, kScalar, kList, kMap };
 
   Kind kind = Kind::kNull;
-  int line = 0;                ///< from 1; where the value starts
-  std::string key;             ///< its name in the mapping it belongs to
-  int key_line = 0;            ///< from 1
-  std::string text;            ///< of a scalar, unquoted
-  std::vector<Node> children;  ///< of a list or mapping, in file order; duplicate keys are kept
+  int line = 0;                    ///< from 1; where the value starts
+  std::string key;                 ///< its name in the mapping it belongs to
+  int key_line = 0;                ///< from 1
+  std::string text;                ///< of a scalar, unquoted
+  std::vector<YamlNode> children;  ///< of a list or mapping, in file order; duplicate keys are kept
 };
 
 /// What is wrong with a document.

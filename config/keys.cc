@@ -76,10 +76,11 @@ Verdict pod_ranges(const std::vector<Cidr>& ranges) {
 /// `access` gives the member, of a Config or of a const Config.
 template <typename Access, typename Check>
 Key key(std::string_view name, std::string_view help, Access access, Check check) {
-  return {name, help,
-          [access](Config& config, const Node& node) { return read_value(node, access(config)); },
-          [access](const Config& config) { return write_value(access(config)); },
-          [access, check](const Config& config) { return check(access(config)); }};
+  return {
+      name, help,
+      [access](Config& config, const YamlNode& node) { return read_value(node, access(config)); },
+      [access](const Config& config) { return write_value(access(config)); },
+      [access, check](const Config& config) { return check(access(config)); }};
 }
 
 #define MEMBER(path) \

@@ -17,7 +17,7 @@ using Verdict = Result<Done, std::string>;
 struct Key {
   std::string_view name;  ///< "upgrade.pair": section, dot, leaf; or a leaf of the top level
   std::string_view help;  ///< one sentence; reference.yaml repeats it
-  std::function<Parsed(Config&, const Node&)> read;
+  std::function<Parsed(Config&, const YamlNode&)> read;
   std::function<std::string(const Config&)> write;
   /// Done, or the end of a sentence that begins with the key: `must be at least 1s, not 0s`.
   std::function<Verdict(const Config&)> check;

@@ -35,38 +35,38 @@ struct Refusal {
 
 class TreeBuilder final : public YAML::EventHandler {
  public:
-  Node take_root() { return std::move(root_); }
+  YamlNode take_root() { return std::move(root_); }
 
   void OnDocumentStart(const YAML::Mark&) override {}
   void OnDocumentEnd() override {}
 
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     refuse_extras(mark, "", anchor);
-    add(make(Node::Kind::kNull, mark));
+    add(make(YamlNode::Kind::kNull, mark));
   }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override { refuse_extras(mark, "", 1); }
   void OnAnchor(const YAML::Mark& mark, const std::string&) override { refuse_extras(mark, "", 1); }
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& value) override {
     refuse_extras(mark, tag, anchor);
-    Node node = make(Node::Kind::kScalar, mark);
+    YamlNode node = make(YamlNode::Kind::kScalar, mark);
     node.text = value;
     add(std::move(node));
   }
   void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                        YAML::EmitterStyle::value) override {
-    open(Node::Kind::kList, mark, tag, anchor);
+    open(YamlNode::Kind::kList, mark, tag, anchor);
   }
   void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                   YAML::EmitterStyle::value) override {
-    open(Node::Kind::kMap, mark, tag, anchor);
+    open(YamlNode::Kind::kMap, mark, tag, anchor);
   }
   void OnSequenceEnd() override { close(); }
   void OnMapEnd() override { close(); }
 
  private:
   struct Open {
-    Node node;
+    YamlNode node;
     bool has_key = false;  // of a mapping: `key` waits for its value
     std::string key;
     int key_line = 0;
@@ -83,16 +83,16 @@ class TreeBuilder final : public YAML::EventHandler {
       refuse(mark.line + 1, fmt::format("the YAML tag {} is not allowed", quote(tag)));
   }
 
-  Node make(Node::Kind kind, const YAML::Mark& mark) {
+  YamlNode make(YamlNode::Kind kind, const YAML::Mark& mark) {
     if (++nodes_ > kMaxNodes)
       refuse(mark.line + 1, fmt::format("the file has more than {} values", kMaxNodes));
-    Node node;
+    YamlNode node;
     node.kind = kind;
     node.line = mark.line + 1;
     return node;
   }
 
-  void open(Node::Kind kind, const YAML::Mark& mark, const std::string& tag,
+  void open(YamlNode::Kind kind, const YAML::Mark& mark, const std::string& tag,
             YAML::anchor_t anchor) {
     refuse_extras(mark, tag, anchor);
     if (awaits_key()) refuse(mark.line + 1, "a key must be a word, not a list or mapping");
@@ -102,39 +102,41 @@ class TreeBuilder final : public YAML::EventHandler {
   }
 
   void close() {
-    Node done = std::move(open_.back().node);
+    YamlNode done = std::move(open_.back().node);
     open_.pop_back();
     add(std::move(done));
   }
 
   bool awaits_key() const {
-    return !open_.empty() && open_.back().node.kind == Node::Kind::kMap && !open_.back().has_key;
+    return !open_.empty() && open_.back().node.kind == YamlNode::Kind::kMap &&
+           !open_.back().has_key;
   }
 
-  void add(Node node) {
+  void add(YamlNode node) {
     if (open_.empty()) {
       root_ = std::move(node);
       return;
     }
     Open& parent = open_.back();
     if (awaits_key()) {
-      if (node.kind == Node::Kind::kNull) refuse(node.line, "a key is missing before the \":\"");
+      if (node.kind == YamlNode::Kind::kNull)
+        refuse(node.line, "a key is missing before the \":\"");
       parent.has_key = true;
       parent.key = std::move(node.text);
       parent.key_line = node.line;
       return;
     }
-    if (parent.node.kind == Node::Kind::kMap) {
+    if (parent.node.kind == YamlNode::Kind::kMap) {
       parent.has_key = false;
       node.key = std::move(parent.key);
       node.key_line = parent.key_line;
       // The library reports the place of an absent value as that of the token after it.
-      if (node.kind == Node::Kind::kNull) node.line = node.key_line;
+      if (node.kind == YamlNode::Kind::kNull) node.line = node.key_line;
     }
     parent.node.children.push_back(std::move(node));
   }
 
-  Node root_;
+  YamlNode root_;
   std::vector<Open> open_;
   std::size_t nodes_ = 0;
 };
@@ -147,7 +149,7 @@ std::string sentence(std::string_view file, const Problem& problem, std::size_t 
   return fmt::format("{}: {}{}", where, problem.text, more);
 }
 
-Result<Node, Problem> parse(std::string_view yaml) {
+Result<YamlNode, Problem> parse(std::string_view yaml) {
   if (yaml.size() > kMaxFileSize)
     return Problem{0, fmt::format("the file is larger than {}", write_value(kMaxFileSize))};
   try {
@@ -162,9 +164,10 @@ Result<Node, Problem> parse(std::string_view yaml) {
   } catch (const Refusal& refusal) {
     return refusal.problem;
   } catch (const YAML::Exception& error) {
-    return Problem{error.mark.line + 1, fmt::format("this is not valid YAML ({})", error.msg)};
+    return Problem{error.mark.line + 1,
+                   fmt::format("this is not valid YAML ({})", printable(error.msg))};
   } catch (const std::exception& error) {
-    return Problem{0, fmt::format("this is not valid YAML ({})", error.what())};
+    return Problem{0, fmt::format("this is not valid YAML ({})", printable(error.what()))};
   }
 }
 
@@ -197,7 +200,7 @@ std::string unreadable(const std::string& path, const Error& error) {
 
 }  // namespace
 
-Result<Node, std::string> parse_document(std::string_view yaml, std::string_view name) {
+Result<YamlNode, std::string> parse_document(std::string_view yaml, std::string_view name) {
   auto document = parse(yaml);
   if (!document) return sentence(name, document.error());
   return std::move(*document);

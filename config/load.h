@@ -27,6 +27,6 @@ Result<Config, std::string> load_text(std::string_view yaml, std::string_view na
 Result<Config, std::string> load_default();
 
 /// The document as it stands, keys not looked at yet.
-Result<Node, std::string> parse_document(std::string_view yaml, std::string_view name);
+Result<YamlNode, std::string> parse_document(std::string_view yaml, std::string_view name);
 
 }  // namespace shunt::config

@@ -161,6 +161,8 @@ TEST_CASE("what is not YAML is refused with its line") {
         "f.yaml:3: this is not valid YAML (end of map flow not found)");
   CHECK(refusal("a: b: c") == "f.yaml:1: this is not valid YAML (illegal map value)");
   CHECK(starts_with(refusal("log:\n\tlevel: info\n"), "f.yaml:2: this is not valid YAML ("));
+  CHECK(starts_with(refusal("state: \"\\\x01\""),
+                    "f.yaml:1: this is not valid YAML (unknown escape character: \\x01"));
   CHECK(refusal("state: /a\n---\nstate: /b\n") ==
         "f.yaml: the file has more than one YAML document");
   CHECK(refusal("? [a]\n: b\n") == "f.yaml:1: a key must be a word, not a list or mapping");

@@ -40,8 +40,8 @@ constexpr std::string_view kDuration = "a duration such as 500ms, 10s or 2m";
 constexpr std::string_view kCount = "a whole number";
 constexpr std::string_view kRanges = "a list of address ranges such as 10.0.0.0/8 or fc00::/7";
 
-Problem must_be(std::string_view expected, const Node& node) {
-  if (node.kind == Node::Kind::kNull)
+Problem must_be(std::string_view expected, const YamlNode& node) {
+  if (node.kind == YamlNode::Kind::kNull)
     return {node.line, fmt::format("has no value; it must be {}", expected)};
   return {node.line, fmt::format("must be {}, not {}", expected, describe(node))};
 }
@@ -58,8 +58,8 @@ std::string alternatives(const Words& words) {
 }
 
 template <typename Words, typename T>
-Parsed read_word(const Words& words, const Node& node, T& into) {
-  if (node.kind == Node::Kind::kScalar)
+Parsed read_word(const Words& words, const YamlNode& node, T& into) {
+  if (node.kind == YamlNode::Kind::kScalar)
     for (const auto& candidate : words)
       if (candidate.word == node.text) {
         into = candidate.value;
@@ -76,8 +76,8 @@ std::string write_word(const Words& words, T value) {
 }
 
 /// Digits and one of the suffixes; empty for anything else and for what 64 bits cannot hold.
-std::optional<std::uint64_t> read_units(std::span<const Unit> units, const Node& node) {
-  if (node.kind != Node::Kind::kScalar) return std::nullopt;
+std::optional<std::uint64_t> read_units(std::span<const Unit> units, const YamlNode& node) {
+  if (node.kind != YamlNode::Kind::kScalar) return std::nullopt;
   const char* const end = node.text.data() + node.text.size();
   std::uint64_t number = 0;
   const auto [rest, error] = std::from_chars(node.text.data(), end, number);
@@ -100,9 +100,9 @@ std::string write_units(std::span<const Unit> units, std::uint64_t value, std::s
 
 }  // namespace
 
-std::string quote(std::string_view text) {
+std::string printable(std::string_view text) {
   constexpr std::size_t kLongest = 60;
-  std::string out = "\"";
+  std::string out;
   for (const char c : text.substr(0, kLongest)) {
     if (c >= ' ' && c <= '~')
       out += c;
@@ -110,35 +110,37 @@ std::string quote(std::string_view text) {
       out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
   }
   if (text.size() > kLongest) out += "...";
-  return out + '"';
+  return out;
 }
 
-std::string describe(const Node& node) {
+std::string quote(std::string_view text) { return '"' + printable(text) + '"'; }
+
+std::string describe(const YamlNode& node) {
   switch (node.kind) {
-    case Node::Kind::kNull:
+    case YamlNode::Kind::kNull:
       return "nothing";
-    case Node::Kind::kScalar:
+    case YamlNode::Kind::kScalar:
       return quote(node.text);
-    case Node::Kind::kList:
+    case YamlNode::Kind::kList:
       return "a list";
-    case Node::Kind::kMap:
+    case YamlNode::Kind::kMap:
       return "a mapping";
   }
   return {};
 }
 
-Parsed read_value(const Node& node, bool& into) { return read_word(kBools, node, into); }
-Parsed read_value(const Node& node, log::Level& into) { return read_word(kLevels, node, into); }
-Parsed read_value(const Node& node, Pair& into) { return read_word(kPairs, node, into); }
-Parsed read_value(const Node& node, IoUring& into) { return read_word(kIoUrings, node, into); }
+Parsed read_value(const YamlNode& node, bool& into) { return read_word(kBools, node, into); }
+Parsed read_value(const YamlNode& node, log::Level& into) { return read_word(kLevels, node, into); }
+Parsed read_value(const YamlNode& node, Pair& into) { return read_word(kPairs, node, into); }
+Parsed read_value(const YamlNode& node, IoUring& into) { return read_word(kIoUrings, node, into); }
 
-Parsed read_value(const Node& node, std::string& into) {
-  if (node.kind != Node::Kind::kScalar) return must_be("a text", node);
+Parsed read_value(const YamlNode& node, std::string& into) {
+  if (node.kind != YamlNode::Kind::kScalar) return must_be("a text", node);
   into = node.text;
   return Done{};
 }
 
-Parsed read_value(const Node& node, std::uint32_t& into) {
+Parsed read_value(const YamlNode& node, std::uint32_t& into) {
   constexpr std::array kPlain{Unit{"", 1}};
   const auto count = read_units(kPlain, node);
   if (!count || *count > std::numeric_limits<std::uint32_t>::max()) return must_be(kCount, node);
@@ -146,14 +148,14 @@ Parsed read_value(const Node& node, std::uint32_t& into) {
   return Done{};
 }
 
-Parsed read_value(const Node& node, std::uint64_t& into) {
+Parsed read_value(const YamlNode& node, std::uint64_t& into) {
   const auto bytes = read_units(kSizes, node);
   if (!bytes) return must_be(kSize, node);
   into = *bytes;
   return Done{};
 }
 
-Parsed read_value(const Node& node, Milliseconds& into) {
+Parsed read_value(const YamlNode& node, Milliseconds& into) {
   const auto duration = read_units(kDurations, node);
   constexpr auto kMost = static_cast<std::uint64_t>(std::numeric_limits<Milliseconds::rep>::max());
   // The limit keeps conversions to nanoseconds, which the clocks count in, from overflowing.
@@ -162,11 +164,11 @@ Parsed read_value(const Node& node, Milliseconds& into) {
   return Done{};
 }
 
-Parsed read_value(const Node& node, std::vector<Cidr>& into) {
-  if (node.kind != Node::Kind::kList) return must_be(kRanges, node);
+Parsed read_value(const YamlNode& node, std::vector<Cidr>& into) {
+  if (node.kind != YamlNode::Kind::kList) return must_be(kRanges, node);
   std::vector<Cidr> ranges;
-  for (const Node& item : node.children) {
-    if (item.kind != Node::Kind::kScalar) return must_be(kRanges, item);
+  for (const YamlNode& item : node.children) {
+    if (item.kind != YamlNode::Kind::kScalar) return must_be(kRanges, item);
     const auto range = Cidr::parse(item.text);
     if (!range)
       return Problem{item.line,

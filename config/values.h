@@ -17,15 +17,15 @@ namespace shunt::config {
 
 using Parsed = Result<Done, Problem>;
 
-Parsed read_value(const Node& node, bool& into);
-Parsed read_value(const Node& node, std::string& into);
-Parsed read_value(const Node& node, std::uint32_t& into);  ///< a count: plain digits
-Parsed read_value(const Node& node, std::uint64_t& into);  ///< a size in bytes: 65536, 64KiB
-Parsed read_value(const Node& node, Milliseconds& into);   ///< 500ms, 10s, 2m, 1h
-Parsed read_value(const Node& node, log::Level& into);
-Parsed read_value(const Node& node, Pair& into);
-Parsed read_value(const Node& node, IoUring& into);
-Parsed read_value(const Node& node, std::vector<Cidr>& into);
+Parsed read_value(const YamlNode& node, bool& into);
+Parsed read_value(const YamlNode& node, std::string& into);
+Parsed read_value(const YamlNode& node, std::uint32_t& into);  ///< a count: plain digits
+Parsed read_value(const YamlNode& node, std::uint64_t& into);  ///< a size in bytes: 65536, 64KiB
+Parsed read_value(const YamlNode& node, Milliseconds& into);   ///< 500ms, 10s, 2m, 1h
+Parsed read_value(const YamlNode& node, log::Level& into);
+Parsed read_value(const YamlNode& node, Pair& into);
+Parsed read_value(const YamlNode& node, IoUring& into);
+Parsed read_value(const YamlNode& node, std::vector<Cidr>& into);
 
 /// As one would write it in the file. The largest unit that fits without a fraction is used.
 std::string write_value(bool value);
@@ -38,11 +38,13 @@ std::string write_value(Pair value);
 std::string write_value(IoUring value);
 std::string write_value(const std::vector<Cidr>& value);
 
-/// Text of unknown origin, made safe for one line of a message: in quotes, shortened, and with
-/// anything but printable ASCII as \xNN.
+/// Text of unknown origin, made safe for one line of a message: shortened, and with anything but
+/// printable ASCII as \xNN.
+std::string printable(std::string_view text);
+/// The same in quotes.
 std::string quote(std::string_view text);
 
 /// What a node is, for "not ...": `"yes"`, `a list`, `a mapping`.
-std::string describe(const Node& node);
+std::string describe(const YamlNode& node);
 
 }  // namespace shunt::config

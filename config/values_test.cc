@@ -8,9 +8,9 @@ using namespace std::chrono_literals;
 
 namespace {
 
-Node scalar(std::string text) {
-  Node node;
-  node.kind = Node::Kind::kScalar;
+YamlNode scalar(std::string text) {
+  YamlNode node;
+  node.kind = YamlNode::Kind::kScalar;
   node.text = std::move(text);
   return node;
 }
