@@ -83,8 +83,9 @@ Key key(std::string_view name, std::string_view help, Access access, Check check
       [access, check](const Config& config) { return check(access(config)); }};
 }
 
+// A member's name cannot stand in parentheses.
 #define MEMBER(path) \
-  [](auto& config) -> auto& { return config.path; }
+  [](auto& config) -> auto& { return config.path; }  // NOLINT(bugprone-macro-parentheses)
 
 const std::vector<Key>& table() {
   static const std::vector<Key> rows{

@@ -28,7 +28,7 @@ std::string comment_above(const std::vector<std::string>& lines, int line) {
   for (std::size_t i = static_cast<std::size_t>(line) - 1; i-- > 0;) {
     const std::size_t start = lines[i].find_first_not_of(' ');
     if (start == std::string::npos || lines[i][start] != '#') break;
-    comment = lines[i].substr(start + 2) + (comment.empty() ? "" : " ") + comment;
+    comment.insert(0, lines[i].substr(start + 2) + (comment.empty() ? "" : " "));
   }
   return comment;
 }
