@@ -5,8 +5,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <filesystem>
 #include <fmt/core.h>
+#include <filesystem>
 
 #include <nlohmann/json.hpp>
 

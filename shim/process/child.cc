@@ -3,6 +3,7 @@
 #include "shim/process/child.h"
 
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -50,6 +51,8 @@ struct Failure {
     if (::getppid() != parent) ::_exit(127);  // the parent died before the line above
   }
   ::setpgid(0, 0);
+  // Also what we inherited ourselves without the flag; dup2 below makes open again what is wanted.
+  ::close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
   // Sources were moved above every target by the caller, so no dup2 overwrites a later source.
   for (std::size_t i = 0; i < count; ++i)
     if (::dup2(moves[i].first, moves[i].second) < 0) ::_exit((failure->number = errno, 127));
