@@ -1,9 +1,14 @@
-// containerd-shim-shunt-v2: what containerd starts for the runtime io.containerd.shunt.v2.
+// containerd-shim-shunt-v2: what containerd starts for the runtime io.containerd.shunt.v2. Called by the
+// name `shunt` it is the command for people.
 #include <cstdio>
+#include <string_view>
 
+#include "shim/command/command.h"
 #include "shim/start.h"
 
 int main(int argc, char** argv) {
+  const std::string_view name{argc > 0 ? argv[0] : ""};
+  if (name.substr(name.rfind('/') + 1) == "shunt") return shunt::command::main(argc, argv);
   const shunt::CommandLine line = shunt::parse_command_line({argv + 1, argv + argc});
   if (line.version) {
     std::printf("%s:\n  Version:  %s\n", argv[0], SHUNT_VERSION);
