@@ -89,6 +89,11 @@ class Events:
         with self._lock:
             return list(self._events)
 
+    def forget(self):
+        """Drops the events so far."""
+        with self._lock:
+            self._events.clear()
+
     def of(self, container):
         """The task events of one container so far."""
         return [event for event in self.all()

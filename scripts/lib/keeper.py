@@ -63,6 +63,10 @@ def isolate(own_network):
         resolver = os.path.realpath("/etc/resolv.conf")
         with open(resolver, "rb") as file:
             text = file.read()
+    # Copies of the machine's mounts below /run would stay, unseen, and pin what they show.
+    for path in reversed(proc.mounts("self")):
+        if path.startswith("/run/"):
+            libc.umount2(path.encode(), MNT_DETACH)
     mount(b"tmpfs", "/run", b"mode=755")
     mount(b"tmpfs", "/var/lib/cni", b"mode=755")
     if resolver:

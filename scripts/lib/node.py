@@ -80,8 +80,8 @@ class Node:
         self.containerd_pid = None
         self._keeper = None
         self._cri = None
+        self._tasks = None
         self._imported = set()
-        self._log_count = 0
 
     # Life and death
 
@@ -117,9 +117,7 @@ class Node:
 
     def stop(self):
         """Ends the node. Safe to call twice."""
-        if self._cri:
-            self._cri.close()
-            self._cri = None
+        self._disconnect()
         if self.keep and os.path.exists(self.log_path):
             shutil.copyfile(self.log_path, self.keep)
         keeper, self._keeper = self._keeper, None
@@ -137,6 +135,12 @@ class Node:
         left = json.loads(line).get("left", []) if line else ["the keeper died"]
         if left:
             print("left behind:", *left, sep="\n  ", file=sys.stderr)
+
+    def _disconnect(self):
+        for client in (self._cri, self._tasks):
+            if client:
+                client.close()
+        self._cri = self._tasks = None
 
     @staticmethod
     def _catch_sigterm():
@@ -234,9 +238,7 @@ class Node:
         os.kill(self.containerd_pid, number)
         wait_until(lambda: not proc.alive(self.containerd_pid), "end of containerd")
         self.containerd_pid = None
-        if self._cri:
-            self._cri.close()
-            self._cri = None
+        self._disconnect()
 
     def log(self):
         """containerd's log so far: its own lines and the shims'."""
@@ -319,10 +321,24 @@ class Node:
         return self.task_pid(id)
 
     def exec(self, id, *args, flags=(), check=True, timeout=60, text=True, input=None, **kwargs):
-        """`ctr task exec` with an exec id of its own."""
-        argv = self.ctr_argv("task", "exec", "--exec-id", f"x{secrets.token_hex(6)}", *flags, id,
-                             *args)
+        """`ctr task exec`, with an exec id of its own unless flags have one."""
+        if "--exec-id" not in flags:
+            flags = ["--exec-id", f"x{secrets.token_hex(6)}", *flags]
+        argv = self.ctr_argv("task", "exec", *flags, id, *args)
         return self._run(argv, check, timeout, text, input, kwargs)
+
+    def create(self, id, *args, image="busybox", runtime=SHUNT, flags=(), config=None):
+        """`ctr container create`: a container without a task."""
+        options = ["--runtime", runtime]
+        if runtime == SHUNT:
+            options += ["--runtime-config-path", config or self.config_path]
+        self.ctr("container", "create", *options, *flags, self.image(image), id, *args)
+
+    def root_mount(self, id):
+        """{"type", "source", "options"} of the mount that makes a container's root file system."""
+        words = self.ctr("snapshot", "mounts", "/target", id).stdout.split()
+        # mount -t TYPE SOURCE TARGET -o OPTIONS
+        return {"type": words[2], "source": words[3], "options": words[6].split(",")}
 
     def remove(self, id, check=True):
         """Kills and deletes a container and its task, whatever state they are in."""
@@ -353,6 +369,15 @@ class Node:
 
             self._cri = Cri(self)
         return self._cri
+
+    @property
+    def task_service(self):
+        """containerd's task service (tasks.py), connected on first use."""
+        if not self._tasks:
+            from .tasks import Tasks
+
+            self._tasks = Tasks(self)
+        return self._tasks
 
     def shims(self, runtime=None):
         """Pids of the running shim processes, of both kinds or of one."""

@@ -1,0 +1,67 @@
+"""What the integration tests share: finding the library, skipping, and running a file's tests.
+
+A test file defines unittest cases and ends with `harness.main()`. Exit status 77 means skipped, with
+the reason as the last line. Environment: SHUNT_BUILD, the build under test; SHUNT_QUICK=1, smaller
+numbers; SHUNT_TEST_RUNTIME=io.containerd.runc.v2, run the tests against containerd's own shim, to see
+whether an expectation is containerd's or ours.
+"""
+
+import os
+import shutil
+import sys
+import unittest
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "scripts"))
+
+from lib import RUNC, SHUNT, Node, paths  # noqa: E402
+from lib.node import wait_until  # noqa: E402
+
+QUICK = os.environ.get("SHUNT_QUICK") == "1"
+RUNTIME = os.environ.get("SHUNT_TEST_RUNTIME", SHUNT)
+HANDLER = "shunt" if RUNTIME == SHUNT else "runc"
+
+__all__ = ["HANDLER", "QUICK", "RUNC", "RUNTIME", "SHUNT", "Node", "NodeTest", "main", "wait_until"]
+
+
+class NodeTest(unittest.TestCase):
+    """Test cases that share one node per class: `self.node`. Every test must leave it empty."""
+
+    node_arguments = {}
+
+    @classmethod
+    def setUpClass(cls):
+        cls.node = cls.enterClassContext(Node(**cls.node_arguments))
+        cls.node.image("busybox")
+
+    def assert_clean(self, timeout=10):
+        """Nothing of any container or shim is left on the node; waits for what ends by itself."""
+        def left():
+            return {kind: things for kind, things in self.node.traces().items() if things}
+
+        try:
+            wait_until(lambda: not left(), "end of the traces", timeout)
+        except TimeoutError:
+            self.fail(f"left behind: {left()}")
+
+
+def _obstacle():
+    """Why nothing can be run here, or None."""
+    if os.geteuid() != 0:
+        return "needs root"
+    for program in ("containerd", "ctr", "runc", "busybox", "protoc"):
+        if not shutil.which(program, path=paths.SYSTEM_PATH):
+            return f"{program} is not installed (scripts/deps)"
+    if RUNTIME == SHUNT and not os.path.exists(paths.shim_binary()):
+        return f"{paths.shim_binary()} is not built"
+    return None
+
+
+def main():
+    reason = _obstacle()
+    if reason:
+        print(f"skipped: {reason}")
+        sys.exit(77)
+    if RUNTIME == SHUNT:
+        print(f"shim under test: {paths.shim_binary()}", flush=True)
+    unittest.main(verbosity=2)
