@@ -13,7 +13,7 @@ def exec_results(stage):
     stage.exec("killed", "sh", "-c", "kill -9 $$")
     stage.exec("terminated", "sh", "-c", "kill -15 $$")
     stage.exec("both streams", "sh", "-c", "echo out; echo err >&2")
-    stage.exec("stdin", "sh", "-c", "cat; echo end", input="from stdin\n")
+    stage.exec_fed("stdin", b"from stdin\n", "sh", "-c", "cat; echo end")
     stage.exec("user", "sh", "-c", "id; pwd", flags=["--user", "1000:1000", "--cwd", "/tmp"])
     stage.exec("missing binary", "/no/such/program")
     stage.exec("missing in PATH", "no-such-program")
@@ -29,11 +29,11 @@ def exec_on_terminal(stage):
     def argv(*args):
         return stage.node.ctr_argv("task", "exec", "--exec-id", "x", "-t", stage.id, *args)
 
-    stage.terminal("size", argv("sh", "-c", "stty size; tty; exit 7"))
-    stage.terminal("typing", argv("sh", "-c", "echo ready; read line; echo got $line"),
+    stage.terminal("size", argv("sh", "-c", stage.SIZED + "stty size; tty; exit 7"))
+    stage.terminal("typing", argv("sh", "-c", stage.SIZED + "echo ready; read line; echo got $line"),
                    [(b"ready", b"hello\r")])
-    stage.terminal("resize", argv("sh", "-c",
-                                  "trap 'stty size; exit 0' WINCH; echo ready; while :; do sleep 0.05; done"),
+    stage.terminal("resize", argv("sh", "-c", stage.SIZED +
+                                  "echo ready; until stty size | grep -q '44 55'; do sleep 0.05; done; echo resized"),
                    [(b"ready", (44, 55))])
 
 

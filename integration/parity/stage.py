@@ -83,6 +83,33 @@ class Stage:
         self.pid(number)
         return number
 
+    def feed(self, label, argv, data, started):
+        """Runs argv, writes `data` to it once the event `started` (topic, fields) has come, and closes
+        its input. ctr forwards an end of input only after that."""
+        with subprocess.Popen(argv, env=self.node.env(), stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            try:
+                self.wait_event(started[0], **started[1])
+                out, err = process.communicate(data, timeout=60)
+            except BaseException:
+                process.kill()
+                raise
+        self.events.forget_topic(started[0])
+        self.note(label, (process.returncode, self.clean(out[:2000]), self.clean(err)))
+        return out
+
+    def run_fed(self, label, data, *args, **kwargs):
+        """`ctr run` with `data` as its input; returns its output."""
+        argv = self.node.run_argv(self.id, *args, runtime=self.runtime, flags=["--rm"], **kwargs)
+        return self.feed(label, argv, data, ("/tasks/start", {}))
+
+    def exec_fed(self, label, data, *args):
+        """`ctr task exec` with `data` as its input; returns its output."""
+        self._execs += 1
+        id = f"exec{self._execs}"
+        argv = self.node.ctr_argv("task", "exec", "--exec-id", id, self.id, *args)
+        return self.feed(label, argv, data, ("/tasks/exec-started", {"exec_id": id}))
+
     def ctr(self, label, *args, **kwargs):
         return self._result(label, self.node.ctr(*args, check=False, **kwargs))
 
@@ -112,6 +139,9 @@ class Stage:
 
     def wait_event(self, topic, **fields):
         return self.events.wait(topic, container_id=self.id, **fields)
+
+    # A terminal gets its size from ctr after the program has started.
+    SIZED = "until stty size >/dev/null 2>&1; do sleep 0.01; done; "
 
     def terminal(self, label, argv, script=(), size=(33, 101), timeout=30):
         """Runs argv on a terminal of `size` and records exit status and screen. `script` is a list of
@@ -161,6 +191,8 @@ def on_terminal(argv, env, script, size, timeout):
     screen, script, seen = b"", list(script), 0
     deadline = time.monotonic() + timeout
     try:
+        if script and not script[0][0]:
+            os.write(master, script.pop(0)[1])
         while True:
             if not select.select([master], [], [], max(0, deadline - time.monotonic()))[0]:
                 raise TimeoutError(f"{argv}: after {timeout} s on the screen: {screen!r}")

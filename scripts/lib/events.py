@@ -89,6 +89,11 @@ class Events:
         with self._lock:
             return list(self._events)
 
+    def forget_topic(self, topic):
+        """Drops the events of a topic so far, so that `wait` sees the next one."""
+        with self._lock:
+            self._events = [event for event in self._events if event.topic != topic]
+
     def forget(self):
         """Drops the events so far."""
         with self._lock:
