@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import termios
@@ -141,13 +142,15 @@ class Stage:
         return self.events.wait(topic, container_id=self.id, **fields)
 
     # A terminal gets its size from ctr after the program has started.
-    SIZED = "until stty size >/dev/null 2>&1; do sleep 0.01; done; "
+    SIZED = "until stty size 2>&1 | grep -q '[1-9]'; do sleep 0.01; done; "
 
     def terminal(self, label, argv, script=(), size=(33, 101), timeout=30):
         """Runs argv on a terminal of `size` and records exit status and screen. `script` is a list of
         (what to wait for on the screen, what to do): bytes are typed, a pair resizes."""
         status, screen = on_terminal(argv, self.node.env(), script, size, timeout)
-        return self.note(label, (status, self.clean(screen.replace(b"\r", b""))))
+        # ctr sets the size once more after the start, and says so if the program has ended by then.
+        lines = [line for line in screen.replace(b"\r", b"").split(b"\n") if b"resize pty" not in line]
+        return self.note(label, (status, self.clean(b"\n".join(lines))))
 
     def finish(self):
         """Removes the container and records its events."""
@@ -188,13 +191,17 @@ def on_terminal(argv, env, script, size, timeout):
     process = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave, env=env,
                                preexec_fn=own_terminal)
     os.close(slave)
-    screen, script, seen = b"", list(script), 0
+    screen, script, seen, resized = b"", list(script), 0, False
     deadline = time.monotonic() + timeout
     try:
         if script and not script[0][0]:
             os.write(master, script.pop(0)[1])
         while True:
-            if not select.select([master], [], [], max(0, deadline - time.monotonic()))[0]:
+            if not select.select([master], [], [], 0.2)[0]:
+                if resized:  # ctr may not have listened yet
+                    os.killpg(process.pid, signal.SIGWINCH)
+                if time.monotonic() < deadline:
+                    continue
                 raise TimeoutError(f"{argv}: after {timeout} s on the screen: {screen!r}")
             try:
                 data = os.read(master, 65536)
@@ -208,6 +215,7 @@ def on_terminal(argv, env, script, size, timeout):
                 action = script.pop(0)[1]
                 if isinstance(action, tuple):
                     resize(master, action)
+                    resized = True
                 else:
                     os.write(master, action)
     finally:
@@ -244,6 +252,8 @@ def compare(name, reference, ours, runtime=SHUNT):
         difference = allowed.get(label)
         if difference and difference.covers(expected, found):
             continue
+        if difference and expected == found:
+            problems.append(f"{label}: does not differ any more; take it from differences.py")
         if expected != found:
             problems.append(f"{label}:\n    runc:  {_show(expected)}\n    shunt: {_show(found)}")
     return problems
