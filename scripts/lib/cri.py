@@ -98,7 +98,7 @@ class Cri:
         config.metadata.name = name
         config.metadata.namespace = "default"
         config.metadata.uid = f"{self._node.name}-{self._pods}"
-        config.hostname = name
+        config.hostname = "" if host_network else name
         config.log_directory = os.path.join(self._node.dir, "pods", config.metadata.uid)
         config.dns_config.servers.append("198.18.255.53")
         config.annotations.update(annotations or {})
