@@ -1,0 +1,108 @@
+#include "netstack/base/endpoint.h"
+
+#include <doctest/doctest.h>
+#include <sys/un.h>
+
+#include "netstack/base/move_function.h"
+#include "netstack/base/socket_calls.h"
+
+using namespace shunt;
+
+namespace {
+std::span<const std::byte> bytes(const SockAddress& address) {
+  return std::as_bytes(std::span{&address.storage, 1}).first(address.length);
+}
+}  // namespace
+
+TEST_CASE("an endpoint survives the way through text and sockaddr") {
+  for (const char* text : {"198.18.0.2:80", "[fd00::1]:443", "0.0.0.0:0"}) {
+    const auto endpoint = parse_endpoint(text);
+    REQUIRE(endpoint);
+    CHECK(to_text(*endpoint) == text);
+    const int family = is_v4(endpoint->address) ? AF_INET : AF_INET6;
+    CHECK(from_sockaddr(bytes(to_sockaddr(*endpoint, family))) == endpoint);
+  }
+  for (const char* text : {"", "1.2.3.4", "1.2.3.4:", "1.2.3.4:65536", "fd00::1:80x",
+                           "[1.2.3.4]:80", "fd00::1:80", "1.2.3.4:80 "})
+    CHECK_MESSAGE(!parse_endpoint(text), text);
+}
+
+TEST_CASE("IPv4 appears mapped to an AF_INET6 socket") {
+  const auto endpoint = parse_endpoint("198.18.0.2:80");
+  const SockAddress mapped = to_sockaddr(*endpoint, AF_INET6);
+  CHECK(mapped.length == sizeof(sockaddr_in6));
+  CHECK(from_sockaddr(bytes(mapped)) == endpoint);
+}
+
+TEST_CASE("a short, foreign or scoped sockaddr is no endpoint") {
+  const SockAddress address = to_sockaddr(*parse_endpoint("198.18.0.2:80"), AF_INET);
+  CHECK(!from_sockaddr(bytes(address).first(15)));
+  CHECK(!from_sockaddr(bytes(address).first(1)));
+  SockAddress scoped = to_sockaddr(*parse_endpoint("[fe80::1]:80"), AF_INET6);
+  reinterpret_cast<sockaddr_in6*>(scoped.get())->sin6_scope_id = 2;
+  CHECK(!from_sockaddr(bytes(scoped)));
+  SockAddress other = address;
+  other.storage.ss_family = AF_UNIX;
+  CHECK(!from_sockaddr(bytes(other)));
+}
+
+TEST_CASE("loopback and unspecified are told in both families") {
+  CHECK(is_loopback(*parse_address("127.1.2.3")));
+  CHECK(is_loopback(*parse_address("::1")));
+  CHECK(!is_loopback(*parse_address("10.0.0.1")));
+  CHECK(is_unspecified(*parse_address("0.0.0.0")));
+  CHECK(is_unspecified(*parse_address("::")));
+  CHECK(!is_unspecified(*parse_address("::1")));
+}
+
+TEST_CASE("accept and connect do not wait on blocking sockets") {
+  for (const auto way : {SocketCalls::Way::kBest, SocketCalls::Way::kTimer}) {
+    SocketCalls calls{way};
+    const UniqueFd listener{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    const SockAddress any = to_sockaddr(*parse_endpoint("127.0.0.1:0"), AF_INET);
+    REQUIRE(::bind(listener.get(), any.get(), any.length) == 0);
+    REQUIRE(::listen(listener.get(), 8) == 0);
+    const auto none = calls.accept(listener.get(), 0);
+    REQUIRE(!none);
+    CHECK(none.error().number == EAGAIN);
+
+    const SockAddress there = to_sockaddr(*local_endpoint(listener.get()), AF_INET);
+    const UniqueFd client{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    CHECK(calls.connect(client.get(), there.get(), there.length, std::chrono::milliseconds{5}));
+    const auto accepted = calls.accept(listener.get(), 0);
+    REQUIRE(accepted);
+    CHECK(remote_endpoint(accepted->get()) == local_endpoint(client.get()));
+    const Status again = calls.connect(client.get(), there.get(), there.length, {});
+    REQUIRE(!again);
+    CHECK(again.error().number == EISCONN);
+    const UniqueFd other{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+    CHECK(calls.connect(other.get(), there.get(), there.length, std::chrono::milliseconds{5}));
+  }
+}
+
+TEST_CASE("a connect to somebody who takes nobody in ends as in progress") {
+  for (const auto way : {SocketCalls::Way::kBest, SocketCalls::Way::kTimer}) {
+    SocketCalls calls{way};
+    const UniqueFd full{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    const SockAddress any = to_sockaddr(*parse_endpoint("127.0.0.1:0"), AF_INET);
+    REQUIRE(::bind(full.get(), any.get(), any.length) == 0);
+    REQUIRE(::listen(full.get(), 0) == 0);
+    const SockAddress there = to_sockaddr(*local_endpoint(full.get()), AF_INET);
+    int last = 0;
+    std::array<UniqueFd, 4> clients;
+    for (UniqueFd& client : clients) {
+      client = UniqueFd{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+      const Status done =
+          calls.connect(client.get(), there.get(), there.length, std::chrono::milliseconds{2});
+      last = done ? 0 : done.error().number;
+    }
+    CHECK(last == EINPROGRESS);
+  }
+}
+
+TEST_CASE("a callable may own what cannot be copied") {
+  MoveFunction<int(int)> add{[held = std::make_unique<int>(4)](int more) { return *held + more; }};
+  MoveFunction<int(int)> moved{std::move(add)};
+  CHECK(!add);  // NOLINT(bugprone-use-after-move): emptiness is the claim
+  CHECK(moved(3) == 7);
+}

@@ -1,0 +1,43 @@
+// accept(2) and connect(2) that never block the caller, on sockets shared with somebody who may set
+// or clear O_NONBLOCK at any moment, and without touching that flag.
+//
+// io_uring passes "do not wait" with the call instead of the file. Where it is not to be had (old
+// kernel, kernel.io_uring_disabled) the plain calls run under a timer whose signal interrupts them.
+// One object per thread, used by that thread only.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <chrono>
+#include <memory>
+
+#include "netstack/base/result.h"
+#include "netstack/base/unique_fd.h"
+
+namespace shunt {
+
+class SocketCalls {
+ public:
+  enum class Way { kBest, kTimer };  ///< kTimer: as if io_uring were not to be had (for tests)
+  explicit SocketCalls(Way way = Way::kBest);
+  ~SocketCalls();
+  SocketCalls(const SocketCalls&) = delete;
+  SocketCalls& operator=(const SocketCalls&) = delete;
+
+  /// EAGAIN: no connection waits. The result is close-on-exec, plus SOCK_NONBLOCK from `flags`.
+  Result<UniqueFd> accept(int listener, int flags);
+
+  /// EINPROGRESS: the handshake did not end within `patience`; it goes on by itself.
+  Status connect(int socket, const sockaddr* address, socklen_t length,
+                 std::chrono::microseconds patience);
+
+  bool uses_io_uring() const { return ring_ != nullptr; }
+
+ private:
+  struct Ring;
+  struct Timer;
+  std::unique_ptr<Ring> ring_;
+  std::unique_ptr<Timer> timer_;
+};
+
+}  // namespace shunt

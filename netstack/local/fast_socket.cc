@@ -1,0 +1,105 @@
+#include "netstack/local/fast_socket.h"
+
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#include <cstring>
+
+#include "netstack/base/netns.h"
+
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83  // Linux 6.16
+#endif
+
+namespace shunt::local {
+namespace {
+
+void set(int socket, int level, int option, int value) {
+  ::setsockopt(socket, level, option, &value, sizeof value);
+}
+
+Result<UniqueFd> offer_unix(const FastName& name, std::size_t send_buffer) {
+  const auto own = encode(name);
+  if (!own) return Error{ENAMETOOLONG, "fast name"};
+  UniqueFd socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+  if (!socket.valid()) return last_error("socket(AF_UNIX)");
+  const SockAddress address = abstract_address(*own);
+  if (::bind(socket.get(), address.get(), address.length) < 0) return last_error("bind");
+  prepare_unix_end(socket.get(), send_buffer);
+  return socket;
+}
+
+Result<UniqueFd> offer_tcp(const FastName& name) {
+  UniqueFd socket{
+      ::socket(name.client_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP)};
+  if (!socket.valid()) return last_error("socket(TCP)");
+  set(socket.get(), SOL_SOCKET, SO_REUSEADDR, 1);
+  if (name.client_family == AF_INET6) set(socket.get(), IPPROTO_IPV6, IPV6_FREEBIND, 1);
+  const SockAddress own = to_sockaddr(name.client, name.client_family);
+  if (::bind(socket.get(), own.get(), own.length) < 0) return last_error("bind");
+  return socket;
+}
+
+}  // namespace
+
+void prepare_unix_end(int socket, std::size_t send_buffer) {
+  // The kernel doubles the number for its own bookkeeping; what counts is that it is large.
+  set(socket, SOL_SOCKET, SO_SNDBUFFORCE, static_cast<int>(send_buffer));
+  set(socket, SOL_SOCKET, SO_PASSRIGHTS, 0);
+}
+
+Result<UniqueFd> offer(const FastName& name, std::uint64_t server_netns, PairKind kind,
+                       std::size_t send_buffer) {
+  Result<UniqueFd> socket =
+      kind == PairKind::kUnix ? offer_unix(name, send_buffer) : offer_tcp(name);
+  if (!socket) return socket;
+  const SockAddress target =
+      kind == PairKind::kUnix
+          ? abstract_address(mailbox_name(server_netns, name.server.port, name.server_family))
+          : to_sockaddr(name.server, name.client_family);
+  if (::connect(socket->get(), target.get(), target.length) < 0) return last_error("connect");
+  return socket;
+}
+
+std::optional<FastSocket> identify(int socket, std::uint64_t private_cookie) {
+  SockAddress own;
+  own.length = sizeof own.storage;
+  if (::getsockname(socket, own.get(), &own.length) < 0) return std::nullopt;
+  const std::string_view name = abstract_name(own);
+  if (name.empty()) return std::nullopt;
+  FastSocket result;
+  if (const auto fast = decode(name)) {
+    result = {*fast, true};
+  } else if (decode_mailbox(name)) {
+    SockAddress peer;
+    peer.length = sizeof peer.storage;
+    if (::getpeername(socket, peer.get(), &peer.length) < 0) return std::nullopt;
+    const auto theirs = decode(abstract_name(peer));
+    if (!theirs) return std::nullopt;
+    result = {*theirs, false};
+  } else {
+    return std::nullopt;
+  }
+  const auto cookie = socket_netns_cookie(socket);
+  if (!cookie || *cookie != private_cookie) return std::nullopt;
+  return result;
+}
+
+void carry_socket_options(int from, int to) {
+  const auto copy = [&](int option, auto value) {
+    const auto unset = value;
+    socklen_t length = sizeof value;
+    if (::getsockopt(from, SOL_SOCKET, option, &value, &length) == 0 &&
+        std::memcmp(&value, &unset, sizeof value) != 0)
+      ::setsockopt(to, SOL_SOCKET, option, &value, sizeof value);
+  };
+  copy(SO_RCVTIMEO, timeval{});
+  copy(SO_SNDTIMEO, timeval{});
+  copy(SO_LINGER, linger{});
+  copy(SO_KEEPALIVE, int{0});
+  copy(SO_OOBINLINE, int{0});
+  copy(SO_RCVLOWAT, int{1});
+}
+
+}  // namespace shunt::local

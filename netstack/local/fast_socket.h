@@ -1,0 +1,53 @@
+// The two ends of a fast connection.
+//
+// *unix*: an AF_UNIX stream pair. The client's end is bound to a FastName and connected to the
+// server's mailbox; the server's end is what the mailbox accepts.
+// *tcp*: a real TCP pair over the loopback of the private namespace, bound to the true addresses,
+// so that every option, state and error is the kernel's own.
+//
+// Functions that make sockets must be called on a thread inside the private namespace.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "netstack/base/result.h"
+#include "netstack/base/unique_fd.h"
+#include "netstack/local/fast_name.h"
+
+namespace shunt::local {
+
+enum class PairKind { kUnix, kTcp };
+
+/// The client's end, already waiting in the mailbox: the kernel's queue is the letter box, nobody
+/// is woken. Non-blocking until the caller says otherwise. Errors:
+///   ECONNREFUSED   no such mailbox: the listener is not published
+///   EAGAIN         the mailbox is full
+///   EADDRINUSE     another fast connection has these addresses
+///   ENAMETOOLONG   see encode()
+Result<UniqueFd> offer(const FastName& name, std::uint64_t server_netns, PairKind kind,
+                       std::size_t send_buffer);
+
+/// What a unix pair needs beyond being connected: room for many small writes (an AF_UNIX write is
+/// charged at least 768 bytes, so with default buffers 278 one-byte writes fill it where TCP takes
+/// millions), and no passing of descriptors.
+void prepare_unix_end(int socket, std::size_t send_buffer);
+
+/// A unix fast socket, recognised by what the kernel says about it.
+struct FastSocket {
+  FastName name;
+  bool is_client = false;
+  int family() const { return is_client ? name.client_family : name.server_family; }
+  const Endpoint& local() const { return is_client ? name.client : name.server; }
+  const Endpoint& remote() const { return is_client ? name.service : name.client; }
+};
+/// `private_cookie` is the namespace cookie of the private net; a name forged elsewhere has
+/// another.
+std::optional<FastSocket> identify(int socket, std::uint64_t private_cookie);
+
+/// Timeouts, linger and such: what a program may have set before the socket was replaced, and what
+/// accepted sockets inherit from their listener.
+void carry_socket_options(int from, int to);
+
+}  // namespace shunt::local

@@ -1,0 +1,114 @@
+#include "netstack/local/mailbox.h"
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+
+namespace shunt::local {
+namespace {
+
+constexpr int kBacklog = 65535;      // capped by somaxconn of the private namespace
+constexpr std::size_t kHeld = 4096;  // offers out of the kernel's queue and not yet claimed
+
+std::optional<Offer> accept_unix(int listener) {
+  SockAddress peer;
+  peer.length = sizeof peer.storage;
+  UniqueFd socket{::accept4(listener, peer.get(), &peer.length, SOCK_CLOEXEC | SOCK_NONBLOCK)};
+  if (!socket.valid()) return std::nullopt;
+  const auto name = decode(abstract_name(peer));
+  // Only supervisors are in the private namespace. A stranger all the same: let go at once, and say
+  // "nothing here" for this round.
+  if (!name) return std::nullopt;
+  return Offer{std::move(socket), name->client, name->server, PairKind::kUnix, {}};
+}
+
+std::optional<Offer> accept_tcp(int listener) {
+  UniqueFd socket{::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
+  if (!socket.valid()) return std::nullopt;
+  const auto client = remote_endpoint(socket.get());
+  const auto server = local_endpoint(socket.get());
+  if (!client || !server) return std::nullopt;
+  return Offer{std::move(socket), *client, *server, PairKind::kTcp, {}};
+}
+
+}  // namespace
+
+Peek peek(int socket) {
+  std::byte byte{};
+  const ssize_t got = ::recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  if (got > 0) return Peek::kData;
+  if (got == 0) return Peek::kEnd;
+  return errno == EAGAIN || errno == EINTR ? Peek::kSilent : Peek::kReset;
+}
+
+Result<std::unique_ptr<Mailbox>> Mailbox::open(std::uint64_t netns, std::uint16_t port, int family,
+                                               std::span<const IpAddress> addresses) {
+  auto mailbox = std::make_unique<Mailbox>();
+  mailbox->unix_ = UniqueFd{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+  if (!mailbox->unix_.valid()) return last_error("socket(AF_UNIX)");
+  prepare_unix_end(mailbox->unix_.get(), 0);  // accepted sockets inherit the refusal of rights
+  const SockAddress name = abstract_address(mailbox_name(netns, port, family));
+  if (::bind(mailbox->unix_.get(), name.get(), name.length) < 0) return last_error("bind mailbox");
+  if (::listen(mailbox->unix_.get(), kBacklog) < 0) return last_error("listen");
+
+  for (const IpAddress& address : addresses) {
+    if (family == AF_INET && !is_v4(address)) continue;
+    UniqueFd tcp{::socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP)};
+    const int on = 1;
+    ::setsockopt(tcp.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (family == AF_INET6) ::setsockopt(tcp.get(), IPPROTO_IPV6, IPV6_FREEBIND, &on, sizeof on);
+    const SockAddress where = to_sockaddr({address, port}, family);
+    // Without it tcp pairs are not made: a client finds nobody there and stays on its connection.
+    if (tcp.valid() && ::bind(tcp.get(), where.get(), where.length) == 0 &&
+        ::listen(tcp.get(), kBacklog) == 0)
+      mailbox->tcp_.push_back(std::move(tcp));
+  }
+  return mailbox;
+}
+
+void Mailbox::drain() {
+  const auto now = std::chrono::steady_clock::now();
+  const auto keep = [&](std::optional<Offer> offer) {
+    if (!offer) return false;
+    offer->taken = now;
+    offers_.push_back(std::move(*offer));
+    return offers_.size() < kHeld;
+  };
+  while (offers_.size() < kHeld && keep(accept_unix(unix_.get()))) {
+  }
+  for (const UniqueFd& tcp : tcp_)
+    while (offers_.size() < kHeld && keep(accept_tcp(tcp.get()))) {
+    }
+}
+
+std::optional<Offer> Mailbox::take(const Endpoint& client, const Endpoint& server) {
+  const std::lock_guard guard{mutex_};
+  const auto matches = [&](const Offer& offer) {
+    return offer.client == client && offer.server == server;
+  };
+  auto found = std::find_if(offers_.begin(), offers_.end(), matches);
+  if (found == offers_.end()) {
+    drain();
+    found = std::find_if(offers_.begin(), offers_.end(), matches);
+  }
+  if (found == offers_.end()) return std::nullopt;
+  Offer offer = std::move(*found);
+  offers_.erase(found);
+  return offer;
+}
+
+void Mailbox::give_back(Offer offer) {
+  const std::lock_guard guard{mutex_};
+  offers_.insert(offers_.begin(), std::move(offer));
+}
+
+void Mailbox::drop_stale(std::chrono::seconds older_than) {
+  const std::lock_guard guard{mutex_};
+  const auto limit = std::chrono::steady_clock::now() - older_than;
+  std::erase_if(offers_, [&](const Offer& offer) {
+    return offer.taken < limit && peek(offer.socket.get()) == Peek::kEnd;
+  });
+}
+
+}  // namespace shunt::local

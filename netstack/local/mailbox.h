@@ -1,0 +1,66 @@
+// The letter box of one published listener: where clients leave the server's end of a fast pair.
+//
+// It exists exactly while the listener is published, and vanishes with the supervisor: connecting
+// to it is at once the question "is this listener supervised?" and the offer. Offers are found by
+// the addresses of the TCP connection they replace, so a group of listeners on one port
+// (SO_REUSEPORT, several containers) shares a mailbox and each takes its own.
+//
+// Any thread may use it; open() must be called inside the private namespace.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "netstack/base/endpoint.h"
+#include "netstack/base/result.h"
+#include "netstack/base/unique_fd.h"
+#include "netstack/local/fast_name.h"
+#include "netstack/local/fast_socket.h"
+
+namespace shunt::local {
+
+/// The server's end, and what it stands for.
+struct Offer {
+  UniqueFd socket;
+  Endpoint client;
+  Endpoint server;
+  PairKind kind = PairKind::kUnix;
+  std::chrono::steady_clock::time_point taken{};  ///< out of the kernel's queue
+};
+
+class Mailbox {
+ public:
+  /// `addresses`: where the listener can be reached from other pods, for pairs of kind tcp.
+  static Result<std::unique_ptr<Mailbox>> open(std::uint64_t netns, std::uint16_t port, int family,
+                                               std::span<const IpAddress> addresses);
+
+  /// The offer for this connection, if there is one.
+  std::optional<Offer> take(const Endpoint& client, const Endpoint& server);
+  void give_back(Offer offer);
+
+  /// Closes offers that nobody came for: their client is gone and left nothing.
+  void drop_stale(std::chrono::seconds older_than);
+
+ private:
+  void drain();  ///< requires mutex_
+
+  UniqueFd unix_;
+  std::vector<UniqueFd> tcp_;
+  std::mutex mutex_;
+  std::vector<Offer> offers_;
+};
+
+/// What a peek into the receive queue of a stream socket says.
+enum class Peek {
+  kSilent,  ///< connected, nothing there
+  kData,
+  kEnd,    ///< the peer closed
+  kReset,  ///< the peer is gone without a goodbye
+};
+Peek peek(int socket);
+
+}  // namespace shunt::local

@@ -1,0 +1,224 @@
+#include "netstack/local/node_table.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+
+namespace shunt::local {
+namespace {
+
+constexpr std::uint64_t kMagic = 0x32646f6e'746e7568;  // changes with the layout
+constexpr std::size_t kSlots = 1024;                   // pods of a node; Kubernetes' default is 110
+
+/// Field 22 of /proc/PID/stat; 0 if there is no such process. With the pid it names a process.
+std::uint64_t start_time(pid_t pid) {
+  std::ifstream file{"/proc/" + std::to_string(pid) + "/stat"};
+  std::string line;
+  if (!std::getline(file, line)) return 0;
+  const auto after_name = line.rfind(')');
+  if (after_name == std::string::npos) return 0;
+  std::istringstream fields{line.substr(after_name + 1)};
+  std::string field;
+  for (int i = 3; i <= 22; ++i)
+    if (!(fields >> field)) return 0;
+  return std::stoull(field);
+}
+
+}  // namespace
+
+struct NodeTable::Slot {
+  std::atomic<std::uint32_t> live;
+  std::int32_t supervisor;
+  std::uint64_t start;  // of the supervisor
+  std::uint64_t netns;
+  std::int32_t netns_fd;
+  std::int32_t private_netns_fd;
+  std::uint32_t address_count;
+  std::array<char, 128> pod_id;
+  std::array<IpAddress, kPodAddresses> addresses;
+  alignas(64) std::array<std::atomic<std::uint64_t>, kLines> lines;
+};
+
+struct NodeTable::File {
+  std::uint64_t magic;
+  std::atomic<std::uint64_t> generation;  // grows with every change of a record
+  alignas(64) std::array<Slot, kSlots> slots;
+};
+
+static_assert(std::atomic<std::uint64_t>::is_always_lock_free, "shared between processes");
+
+NodeTable::Lock::Lock(int fd, std::mutex& mutex) : threads_{mutex}, fd_{fd} {
+  while (::flock(fd_, LOCK_EX) < 0 && errno == EINTR) {
+  }
+}
+NodeTable::Lock::~Lock() { ::flock(fd_, LOCK_UN); }
+
+Result<std::unique_ptr<NodeTable>> NodeTable::open(const std::string& directory) {
+  if (::mkdir(directory.c_str(), 0711) < 0 && errno != EEXIST) return last_error("mkdir");
+  const std::string path = directory + "/node";
+  UniqueFd fd{::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)};
+  if (!fd.valid()) return last_error("open node table");
+  std::mutex unshared;
+  const Lock guard{fd.get(), unshared};
+  // Pages nobody touches cost nothing, so the file may as well have its full size at once.
+  struct stat info {};
+  if (::fstat(fd.get(), &info) < 0) return last_error("fstat node table");
+  if (static_cast<std::size_t>(info.st_size) < sizeof(File) &&
+      ::ftruncate(fd.get(), sizeof(File)) < 0)
+    return last_error("ftruncate node table");
+  void* map = ::mmap(nullptr, sizeof(File), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+  if (map == MAP_FAILED) return last_error("mmap node table");
+  auto* file = static_cast<File*>(map);
+  if (file->magic == 0) {
+    file->magic = kMagic;
+    file->generation.store(1);
+  }
+  std::unique_ptr<NodeTable> table{new NodeTable{std::move(fd), file}};
+  if (file->magic != kMagic) return Error{EPROTONOSUPPORT, "node table of another version"};
+  return table;
+}
+
+NodeTable::~NodeTable() {
+  if (own_ != SIZE_MAX) {
+    const Lock guard{fd_.get(), registering_};
+    file_->slots[own_].live.store(0);
+    file_->generation.fetch_add(1);
+  }
+  ::munmap(file_, sizeof(File));
+}
+
+std::vector<Pod> NodeTable::pods() {
+  std::vector<Pod> result;
+  for (std::size_t i = 0; i < kSlots; ++i) {
+    Slot& slot = file_->slots[i];
+    if (slot.live.load() == 0) continue;
+    if (start_time(slot.supervisor) != slot.start) {
+      slot.live.store(0);
+      file_->generation.fetch_add(1);
+      continue;
+    }
+    Pod pod;
+    pod.slot = i;
+    pod.supervisor = slot.supervisor;
+    pod.record.pod_id.assign(slot.pod_id.data(), ::strnlen(slot.pod_id.data(), slot.pod_id.size()));
+    pod.record.netns = slot.netns;
+    pod.record.netns_fd = slot.netns_fd;
+    pod.record.private_netns_fd = slot.private_netns_fd;
+    const auto count = std::min<std::size_t>(slot.address_count, kPodAddresses);
+    pod.record.addresses.assign(slot.addresses.begin(),
+                                slot.addresses.begin() + static_cast<std::ptrdiff_t>(count));
+    result.push_back(std::move(pod));
+  }
+  return result;
+}
+
+Status NodeTable::put(const PodRecord& record) {
+  if (own_ == SIZE_MAX) {
+    pods();  // clears the dead
+    for (std::size_t i = 0; i < kSlots && own_ == SIZE_MAX; ++i)
+      if (file_->slots[i].live.load() == 0) own_ = i;
+    if (own_ == SIZE_MAX) return Error{ENOSPC, "node table"};
+    // Lines are not reset to 0: a server may hold a ticket of the last owner, and must see it pass.
+    for (auto& line : file_->slots[own_].lines) line.store((line.load() + 1) & ~std::uint64_t{1});
+  }
+  Slot& slot = file_->slots[own_];
+  slot.supervisor = ::getpid();
+  slot.start = start_time(slot.supervisor);
+  slot.netns = record.netns;
+  slot.netns_fd = record.netns_fd;
+  slot.private_netns_fd = record.private_netns_fd;
+  slot.pod_id.fill('\0');
+  record.pod_id.copy(slot.pod_id.data(), slot.pod_id.size() - 1);
+  const std::size_t count = std::min(record.addresses.size(), kPodAddresses);
+  std::copy_n(record.addresses.begin(), count, slot.addresses.begin());
+  slot.address_count = static_cast<std::uint32_t>(count);
+  slot.live.store(1);
+  file_->generation.fetch_add(1);
+  return Done{};
+}
+
+// Requires: mutex_ held.
+void NodeTable::refresh() {
+  const std::uint64_t generation = file_->generation.load(std::memory_order_acquire);
+  if (generation == indexed_) return;
+  // A stopped supervisor may hold the lock: then the old index serves a little longer.
+  const std::unique_lock threads{registering_, std::try_to_lock};
+  if (!threads.owns_lock() || ::flock(fd_.get(), LOCK_EX | LOCK_NB) < 0) return;
+  index_.clear();
+  for (Pod& pod : pods()) {
+    const auto shared = std::make_shared<const Pod>(std::move(pod));
+    for (const IpAddress& address : shared->record.addresses) index_.emplace(address, shared);
+    if (shared->record.addresses.empty()) index_.emplace(IpAddress{}, shared);
+  }
+  indexed_ = file_->generation.load();
+  ::flock(fd_.get(), LOCK_UN);
+}
+
+std::vector<std::shared_ptr<const Pod>> NodeTable::find(const IpAddress& address) {
+  const std::lock_guard guard{mutex_};
+  refresh();
+  std::vector<std::shared_ptr<const Pod>> result;
+  if (is_unspecified(address)) return result;
+  const auto [from, to] = index_.equal_range(address);
+  for (auto it = from; it != to; ++it) result.push_back(it->second);
+  return result;
+}
+
+std::vector<std::shared_ptr<const Pod>> NodeTable::all() {
+  const std::lock_guard guard{mutex_};
+  refresh();
+  std::vector<std::shared_ptr<const Pod>> result;
+  for (const auto& [address, pod] : index_) result.push_back(pod);
+  std::sort(result.begin(), result.end(),
+            [](const auto& a, const auto& b) { return a->slot < b->slot; });
+  result.erase(std::unique(result.begin(), result.end()), result.end());
+  return result;
+}
+
+std::uint64_t NodeTable::begin(std::size_t line) {
+  auto& word = file_->slots[own_].lines[line];
+  const std::uint64_t ticket = (word.load(std::memory_order_relaxed) + 1) | 1;
+  word.store(ticket, std::memory_order_seq_cst);
+  return ticket;
+}
+
+bool NodeTable::commit(std::size_t line, std::uint64_t ticket) {
+  return file_->slots[own_].lines[line].compare_exchange_strong(ticket, ticket + 1);
+}
+
+bool NodeTable::Undecided::any() const {
+  return std::any_of(tickets.begin(), tickets.end(), [](std::uint64_t t) { return t != 0; });
+}
+
+NodeTable::Undecided NodeTable::undecided(std::size_t slot) const {
+  Undecided result;
+  result.slot = slot;
+  for (std::size_t i = 0; i < kLines; ++i) {
+    const std::uint64_t word = file_->slots[slot].lines[i].load();
+    if ((word & 1) != 0) result.tickets[i] = word;
+  }
+  return result;
+}
+
+bool NodeTable::decided(const Undecided& since) const {
+  for (std::size_t i = 0; i < kLines; ++i)
+    if (since.tickets[i] != 0 && file_->slots[since.slot].lines[i].load() == since.tickets[i])
+      return false;
+  return true;
+}
+
+void NodeTable::refuse(const Undecided& since) const {
+  for (std::size_t i = 0; i < kLines; ++i) {
+    std::uint64_t ticket = since.tickets[i];
+    if (ticket != 0) file_->slots[since.slot].lines[i].compare_exchange_strong(ticket, ticket + 1);
+  }
+}
+
+}  // namespace shunt::local

@@ -1,0 +1,90 @@
+#include "netstack/local/node_table.h"
+
+#include <doctest/doctest.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+using namespace shunt;
+using namespace shunt::local;
+
+namespace {
+struct Directory {
+  std::string path = "/tmp/shunt-node-table-XXXXXX";
+  Directory() { REQUIRE(::mkdtemp(path.data()) != nullptr); }
+  ~Directory() { std::filesystem::remove_all(path); }
+};
+PodRecord record(const char* id, const char* address) {
+  return {id, 7, 3, 4, {*parse_address(address)}};
+}
+}  // namespace
+
+TEST_CASE("pods find each other by address, and are gone with their supervisor") {
+  const Directory directory;
+  auto first = std::move(*NodeTable::open(directory.path));
+  {
+    auto second = std::move(*NodeTable::open(directory.path));
+    {
+      const auto guard = first->lock();
+      REQUIRE(first->put(record("a", "198.18.0.2")));
+    }
+    {
+      const auto guard = second->lock();
+      REQUIRE(second->put(record("b", "198.18.0.3")));
+    }
+    const auto found = first->find(*parse_address("198.18.0.3"));
+    REQUIRE(found.size() == 1);
+    CHECK(found[0]->record.pod_id == "b");
+    CHECK(found[0]->supervisor == ::getpid());
+    CHECK(first->find(*parse_address("198.18.0.9")).empty());
+    CHECK(first->all().size() == 2);
+  }
+  CHECK(first->find(*parse_address("198.18.0.3")).empty());
+}
+
+TEST_CASE("the entry of a process that died is cleared by the next one") {
+  const Directory directory;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    auto table = std::move(*NodeTable::open(directory.path));
+    const auto guard = table->lock();
+    ::_exit(table->put(record("dead", "198.18.0.4")) ? 0 : 1);  // no destructor: as if killed
+  }
+  int status = -1;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  REQUIRE(status == 0);
+  auto table = std::move(*NodeTable::open(directory.path));
+  CHECK(table->find(*parse_address("198.18.0.4")).empty());
+  const auto guard = table->lock();
+  CHECK(table->pods().empty());
+}
+
+TEST_CASE("either the client decides about a connection or the server refuses it, never both") {
+  const Directory directory;
+  auto table = std::move(*NodeTable::open(directory.path));
+  {
+    const auto guard = table->lock();
+    REQUIRE(table->put(record("a", "198.18.0.2")));
+  }
+  const std::size_t slot = table->own_slot();
+  CHECK(!table->undecided(slot).any());
+
+  const auto first = table->begin(0);
+  const auto seen = table->undecided(slot);
+  CHECK(seen.any());
+  CHECK(!table->decided(seen));
+  CHECK(table->commit(0, first));
+  CHECK(table->decided(seen));
+  table->refuse(seen);  // too late: it is decided
+
+  const auto second = table->begin(0);
+  CHECK(table->decided(seen));  // the next connection is another matter
+  table->refuse(seen);
+  CHECK(table->commit(0, second));
+
+  const auto third = table->begin(0);
+  table->refuse(table->undecided(slot));
+  CHECK(!table->commit(0, third));
+}

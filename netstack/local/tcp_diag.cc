@@ -1,0 +1,55 @@
+#include "netstack/local/tcp_diag.h"
+
+#include <linux/inet_diag.h>
+#include <linux/sock_diag.h>
+#include <netinet/tcp.h>
+
+#include <cstring>
+
+namespace shunt::local {
+namespace {
+
+void put(const Endpoint& endpoint, __be32 (&address)[4], __be16& port) {
+  if (is_v4(endpoint.address)) {
+    std::memcpy(address, endpoint.address.data() + 12, 4);
+  } else {
+    std::memcpy(address, endpoint.address.data(), 16);
+  }
+  port = htons(endpoint.port);
+}
+
+}  // namespace
+
+Result<TcpDiag> TcpDiag::open() {
+  auto socket = NetlinkSocket::open(NETLINK_SOCK_DIAG);
+  if (!socket) return socket.error();
+  return TcpDiag{std::move(*socket)};
+}
+
+Result<std::optional<TcpState>> TcpDiag::find(const Endpoint& local, const Endpoint& remote) {
+  inet_diag_req_v2 query{};
+  // IPv4 connections of AF_INET6 sockets are found under AF_INET, too.
+  query.sdiag_family = static_cast<std::uint8_t>(is_v4(local.address) ? AF_INET : AF_INET6);
+  query.sdiag_protocol = IPPROTO_TCP;
+  query.idiag_states = ~0U;
+  put(local, query.id.idiag_src, query.id.idiag_sport);
+  put(remote, query.id.idiag_dst, query.id.idiag_dport);
+  query.id.idiag_cookie[0] = query.id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
+  NetlinkMessage message{SOCK_DIAG_BY_FAMILY, 0};
+  message.body(query);
+
+  std::optional<TcpState> found;
+  const Status asked = socket_.request(message, [&](std::uint16_t, auto payload) {
+    inet_diag_msg answer{};
+    if (payload.size() < sizeof answer) return;
+    std::memcpy(&answer, payload.data(), sizeof answer);
+    // With no such connection the kernel falls back to a listener of that address.
+    if (answer.id.idiag_dport != query.id.idiag_dport || answer.id.idiag_dport == 0) return;
+    found =
+        TcpState{answer.idiag_family, answer.idiag_state == TCP_ESTABLISHED, answer.idiag_inode};
+  });
+  if (!asked && asked.error().number != ENOENT) return asked.error();
+  return found;
+}
+
+}  // namespace shunt::local
