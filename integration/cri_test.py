@@ -122,6 +122,17 @@ class Pods(harness.NodeTest):
         self.assertEqual(f"{32 << 20}\n", self.cri.exec(
             container, "cat", "/sys/fs/cgroup/memory/memory.limit_in_bytes").stdout)
 
+    def test_shared_processes(self):
+        """One pid namespace for the pod: the containers see each other, and end one by one."""
+        pod = self.pod("shared", share_processes=True)
+        one = self.cri.run_container(pod, "one", "sleep", "1111")
+        two = self.cri.run_container(pod, "two", "sleep", "2222")
+        self.assertIn("sleep 1111", self.cri.exec(two, "ps").stdout)
+        self.cri.stop_container(one, grace=0)
+        processes = self.cri.exec(two, "ps").stdout
+        self.assertIn("sleep 2222", processes)
+        self.assertNotIn("sleep 1111", processes)
+
     def test_two_pods_are_two_shims(self):
         one, two = self.pod("one"), self.pod("two")
         self.assertEqual(2, len(self.node.shims(RUNTIME)))

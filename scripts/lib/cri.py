@@ -91,8 +91,9 @@ class Cri:
         return reference
 
     def run_pod(self, name, handler="shunt", annotations=None, labels=None, host_network=False,
-                ports=(), timeout=60):
-        """RunPodSandbox; returns a Pod. `ports` are (host, container) pairs, TCP."""
+                share_processes=False, ports=(), timeout=60):
+        """RunPodSandbox; returns a Pod. `ports` are (host, container) pairs, TCP. share_processes:
+        one pid namespace for the pod's containers."""
         self._pods += 1
         config = self.messages.PodSandboxConfig()
         config.metadata.name = name
@@ -104,9 +105,9 @@ class Cri:
         config.annotations.update(annotations or {})
         config.labels.update(labels or {})
         config.linux.cgroup_parent = f"/{self._node.name}"
-        if host_network:
-            options = config.linux.security_context.namespace_options
-            options.network = self.messages.NODE
+        options = config.linux.security_context.namespace_options
+        options.pid = self.messages.POD if share_processes else self.messages.CONTAINER
+        options.network = self.messages.NODE if host_network else self.messages.POD
         for host, container in ports:
             config.port_mappings.add(host_port=host, container_port=container)
         os.makedirs(config.log_directory, exist_ok=True)
@@ -131,6 +132,8 @@ class Cri:
             config.mounts.add(host_path=host, container_path=inside)
         config.annotations.update(annotations or {})
         security = config.linux.security_context
+        security.namespace_options.CopyFrom(
+            pod.config.linux.security_context.namespace_options)
         security.privileged = privileged
         security.readonly_rootfs = read_only
         if user is not None:
