@@ -26,7 +26,8 @@ namespace shunt {
 namespace {
 
 int fail(const std::string& why) {
-  std::fprintf(stderr, "containerd-shim-shunt-v2: %s\n", why.c_str());
+  // Without a newline: containerd puts it into the middle of its own sentence.
+  std::fprintf(stderr, "containerd-shim-shunt-v2: %s", why.c_str());
   return 1;
 }
 

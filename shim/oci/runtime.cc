@@ -144,6 +144,10 @@ Co<Outcome> Runtime::run(std::vector<std::string> arguments, Streams streams, st
       ::lseek(printed.get(), 0, SEEK_SET);
       outcome.message = read_descriptor(printed.get(), 4096);
     }
+    // runc names itself in its errors; of another runtime one should know who speaks.
+    const std::string name = settings_.binary.substr(settings_.binary.rfind('/') + 1);
+    if (name != "runc" && !outcome.message.empty() && outcome.message.find(name) == std::string::npos)
+      outcome.message.insert(0, name + ": ");
     if (outcome.message.empty())
       outcome.message = fmt::format("{} {} ended with status {} and gave no reason",
                                     settings_.binary, verb, exit->status);

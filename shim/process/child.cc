@@ -34,14 +34,11 @@ std::optional<std::string> find_program(const std::string& name) {
   return std::nullopt;
 }
 
-// Set by the child through shared memory: why it could not become the program.
-struct Failure {
-  volatile int number = 0;
-};
-
-[[noreturn]] void become(const char* program, char* const* argv, char* const* envp,
-                         const std::pair<int, int>* moves, std::size_t count, pid_t parent,
-                         bool dies_with_us, Failure* failure) {
+// `failure` is set through the borrowed memory: why the child could not become the program. Not
+// inlined: g++ sees that this never returns and drops the store from an inlined copy.
+[[noreturn, gnu::noinline]] void become(const char* program, char* const* argv, char* const* envp,
+                                        const std::pair<int, int>* moves, std::size_t count,
+                                        pid_t parent, bool dies_with_us, volatile int* failure) {
   for (int signal = 1; signal < NSIG; ++signal) ::signal(signal, SIG_DFL);
   sigset_t none;
   sigemptyset(&none);
@@ -55,9 +52,9 @@ struct Failure {
   ::close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
   // Sources were moved above every target by the caller, so no dup2 overwrites a later source.
   for (std::size_t i = 0; i < count; ++i)
-    if (::dup2(moves[i].first, moves[i].second) < 0) ::_exit((failure->number = errno, 127));
+    if (::dup2(moves[i].first, moves[i].second) < 0) ::_exit((*failure = errno, 127));
   ::execve(program, argv, envp);
-  failure->number = errno;
+  *failure = errno;
   ::_exit(127);
 }
 
@@ -105,7 +102,7 @@ Result<pid_t> start_child(const ChildSpec& spec) {
   sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
   const pid_t parent = ::getpid();
-  Failure failure;
+  volatile int failure = 0;
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
   const pid_t pid =
@@ -117,11 +114,11 @@ Result<pid_t> start_child(const ChildSpec& spec) {
   const int fork_error = errno;
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (pid < 0) return Error{fork_error, "vfork"};
-  if (failure.number != 0) {
+  if (failure != 0) {
     int status = 0;
     while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
     }
-    return Error{failure.number, "execve"};
+    return Error{failure, "execve"};
   }
   return pid;
 }
