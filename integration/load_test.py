@@ -13,7 +13,7 @@ EXECS = 200 if QUICK else 2000
 CYCLES = 50 if QUICK else 500
 WAITERS = 50 if QUICK else 500
 
-# Private memory may differ by what an allocator keeps after a burst, not by something per exec or
+# Memory may differ by what an allocator keeps after a burst, not by something per exec or
 # per cycle: 2,000 times 64 bytes would show.
 MEMORY_SLACK_KIB = 128
 
@@ -29,7 +29,7 @@ class Load(harness.NodeTest):
         return {
             "descriptors": len(proc.descriptors(shim)),
             "threads": proc.threads(shim),
-            "private KiB": proc.memory(shim)["private"],
+            "anonymous KiB": proc.memory(shim)["anonymous"],
             "RSS KiB": proc.memory(shim)["rss"],
             "files": len(state),
             "children": len([pid for pid, parent in proc.parents().items() if parent == shim]),
@@ -38,11 +38,11 @@ class Load(harness.NodeTest):
     def compare(self, what, before, after):
         print(f"\n    {what}:")
         for key in before:
-            print(f"      {key:12} {before[key]:7} -> {after[key]:7}")
+            print(f"      {key:14} {before[key]:7} -> {after[key]:7}")
         for key in ("descriptors", "threads", "files", "children"):
             self.assertLessEqual(after[key], before[key], f"{key} grew")
         if RUNTIME == SHUNT and "asan" not in os.environ.get("SHUNT_BUILD", ""):
-            self.assertLessEqual(after["private KiB"], before["private KiB"] + MEMORY_SLACK_KIB)
+            self.assertLessEqual(after["anonymous KiB"], before["anonymous KiB"] + MEMORY_SLACK_KIB)
 
     def settled(self, shim, reference):
         """The figures once what ends by itself has ended."""
@@ -66,7 +66,7 @@ class Load(harness.NodeTest):
         figures = [proc.memory(shim) for shim in shims]
         print(f"\n    {len(ids)} containers, {len(shims)} shims: together"
               f" {sum(f['pss'] for f in figures)} KiB proportional,"
-              f" each at most {max(f['private'] for f in figures)} KiB private,"
+              f" each at most {max(f['anonymous'] for f in figures)} KiB anonymous,"
               f" {max(proc.threads(shim) for shim in shims)} threads")
         with concurrent.futures.ThreadPoolExecutor(10) as pool:
             results = list(pool.map(lambda id: self.node.exec(id, "hostname", check=False), ids))

@@ -55,7 +55,8 @@ def descendants(pid):
 
 
 def memory(pid):
-    """{"rss", "pss", "private"} in KiB, from smaps_rollup."""
+    """{"rss", "pss", "private", "anonymous"} in KiB, from smaps_rollup. "private" has the pages of
+    the program file too while nobody else runs it; "anonymous" is what the process wrote."""
     fields = {}
     for line in read(f"/proc/{pid}/smaps_rollup").splitlines()[1:]:
         key, _, value = line.partition(":")
@@ -64,6 +65,7 @@ def memory(pid):
         "rss": fields.get("Rss", 0),
         "pss": fields.get("Pss", 0),
         "private": fields.get("Private_Clean", 0) + fields.get("Private_Dirty", 0),
+        "anonymous": fields.get("Anonymous", 0),
     }
 
 
