@@ -37,13 +37,11 @@ void Service::finish_start(const ContainerPtr& container, const ProcessPtr& proc
 
 Co<void> Service::kill_remaining(ContainerPtr container, ProcessPtr init) {
   if (!container->private_pid_namespace) {
+    const bool frozen = init->state == State::kPaused;
     const oci::Outcome killed = co_await container->runtime.kill(SIGKILL, true);
     if (!killed.ok)
       log::warn("task", "cannot kill what {} left running: {}", container->id, killed.message);
-  }
-  if (init->state == State::kPaused) {
-    // A frozen group would keep the others from dying.
-    co_await container->runtime.resume();
+    if (frozen) co_await container->runtime.resume();  // frozen processes do not die
   }
   const auto execs = container->execs;  // the map may change while we wait
   for (const auto& [id, exec] : execs)
