@@ -10,17 +10,23 @@
       guests (one a line, a reason may follow) whose output is known to differ; one that does not
       differ any more is a failure too, so that the list stays true.
 
+  run_guests.py DIRECTORY --server-under "COMMAND ..." --client-under "COMMAND ..." --address ADDR
+      Runs each guest apart, "COMMAND ... GUEST server ADDR PORT" and then "... client ADDR PORT",
+      and compares with a native run over loopback. Ports start at --port.
+
 Prints one line per guest that fails and a summary; exit status 1 if any failed.
 """
 
 import argparse
 import concurrent.futures
 import difflib
+import itertools
 import os
 import shlex
 import stat
 import subprocess
 import sys
+import threading
 import time
 
 SECONDS = 60  # a guest ends itself after 40
@@ -41,19 +47,48 @@ def run(command):
     return output, ''
 
 
+def run_apart(path, server_under, client_under, address, port):
+    """The same for the two halves in two places, the client's lines first as in mode both."""
+    where = [address, str(port)]
+    with subprocess.Popen(server_under + [path, 'server'] + where, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as server:
+        watchdog = threading.Timer(SECONDS, server.kill)
+        watchdog.start()
+        try:
+            lines = []
+            for line in server.stdout:
+                lines.append(line.decode(errors='replace'))
+                if lines[-1] == 'server: ready\n':
+                    break
+            output, complaint = '', 'the server is not ready'
+            if lines and lines[-1] == 'server: ready\n':
+                output, complaint = run(client_under + [path, 'client'] + where)
+            if complaint:
+                server.kill()
+            lines += [line.decode(errors='replace') for line in server.stdout]
+            if server.wait() != 0 and not complaint:
+                complaint = f'exit status {server.returncode} of the server'
+        finally:
+            watchdog.cancel()
+    output += ''.join(lines)
+    if not complaint and 'unexpected:' in output:
+        complaint = 'met something unexpected'
+    return output, complaint
+
+
 def difference(expected, got):
     lines = difflib.unified_diff(expected.splitlines(), got.splitlines(), 'native', 'second',
                                  lineterm='', n=1)
     return '\n'.join('    ' + line for line in list(lines)[2:])
 
 
-def check(path, under):
-    """Name, verdict ('' is fine), details, seconds."""
+def check(path, native, second_run):
+    """What is wrong ('' for nothing) and details."""
     began = time.monotonic()
-    first, complaint = run([path, 'both'])
+    first, complaint = run([path, 'both'] + native)
     if complaint:
         return complaint + ' natively', first
-    second, complaint = run(under + [path, 'both'])
+    second, complaint = second_run(path)
     took = time.monotonic() - began
     if second != first:
         return (complaint or 'the output differs'), difference(first, second)
@@ -87,6 +122,10 @@ def main():
     parser.add_argument('directory')
     parser.add_argument('names', nargs='*')
     parser.add_argument('--under', type=shlex.split, default=[], metavar='COMMAND')
+    parser.add_argument('--server-under', type=shlex.split, metavar='COMMAND')
+    parser.add_argument('--client-under', type=shlex.split, metavar='COMMAND')
+    parser.add_argument('--address', default='127.0.0.1')
+    parser.add_argument('--port', type=int, default=7600)
     parser.add_argument('--differs', metavar='FILE')
     parser.add_argument('--jobs', type=int, default=2)
     parser.add_argument('--list', action='store_true', help='print the names and end')
@@ -97,10 +136,21 @@ def main():
         print('\n'.join(names))
         return 0
     differs = known_differences(options.differs)
+    apart = options.server_under is not None or options.client_under is not None
+    # Apart, a guest for IPv6 runs over the family of the address; so must its native run then.
+    native = ['::1' if ':' in options.address else '127.0.0.1'] if apart else []
+    ports = itertools.count(options.port)
+
+    def second_run(path):
+        if not apart:
+            return run(options.under + [path, 'both'])
+        return run_apart(path, options.server_under or [], options.client_under or [],
+                         options.address, next(ports))
+
     failed = 0
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         paths = [os.path.join(options.directory, name) for name in names]
-        results = pool.map(lambda path: check(path, options.under), paths)
+        results = pool.map(lambda path: check(path, native, second_run), paths)
         for name, (complaint, details) in zip(names, results):
             if complaint and name in differs:
                 continue
