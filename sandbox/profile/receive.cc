@@ -18,6 +18,13 @@ std::string string_in(const nlohmann::json& object, const char* key) {
   return it != object.end() && it->is_string() ? it->get<std::string>() : std::string{};
 }
 
+/// A proper prefix of a JSON object is no JSON, so parsing tells; the first test saves most
+/// attempts.
+bool is_whole(std::string_view text) {
+  const std::size_t last = text.find_last_not_of(" \t\r\n");
+  return last != std::string_view::npos && text[last] == '}' && nlohmann::json::accept(text);
+}
+
 }  // namespace
 
 Result<ProcessState> parse_process_state(std::string_view json) {
@@ -77,7 +84,10 @@ Result<std::optional<ReceivedListener>> ListenerReceiver::on_readable() {
     message.msg_controllen = control.size();
     const ssize_t n = ::recvmsg(socket_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && errno == EAGAIN) return std::optional<ReceivedListener>{};
+    if (n < 0 && errno == EAGAIN) {
+      if (is_whole(text_)) return finish();
+      return std::optional<ReceivedListener>{};
+    }
     if (n < 0) return last_error("recvmsg");
     if (Status taken = take_descriptors(message, text_.empty()); !taken) return taken.error();
     if (n == 0) return finish();

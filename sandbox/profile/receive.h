@@ -2,8 +2,10 @@
 //
 // For each process it sets up with a NOTIFY filter (the container's first one and every exec), the
 // runtime connects to `listenerPath`, sends one JSON object with the descriptor attached to its
-// first bytes, and closes. crun may connect long before it sends. See the "container process state"
-// of the OCI runtime specification, config-linux.md.
+// first bytes, and is to close then ("container process state" in the OCI runtime specification,
+// config-linux.md). crun may connect long before it sends. runc 1.1.5 leaves the connection open
+// for as long as its process lives, which for an exec is until the program under the filter ends:
+// to wait for the end of file would be a deadlock. So the message is over when the object is.
 #pragma once
 
 #include <sys/socket.h>
@@ -38,8 +40,8 @@ struct ReceivedListener {
   ProcessState state;
 };
 
-/// One connection, from accept to end of file. Used by one thread, driven by readability; blocks
-/// nowhere, whatever the mode of the socket.
+/// One connection, from accept to the end of the message. Used by one thread, driven by
+/// readability; blocks nowhere, whatever the mode of the socket.
 class ListenerReceiver {
  public:
   explicit ListenerReceiver(UniqueFd socket) : socket_{std::move(socket)} {}

@@ -71,10 +71,6 @@ TEST_CASE("a message in one piece gives the descriptor and the state") {
   Connection c = connection();
   Pipe pipe;
   send_with(c.runtime.get(), kMessage, {pipe.read.get()});
-  auto early = c.receiver.on_readable();
-  REQUIRE(early);
-  CHECK_FALSE(early->has_value());  // not before end of file
-  c.runtime.reset();
   auto done = c.receiver.on_readable();
   REQUIRE(done);
   REQUIRE(done->has_value());
@@ -88,6 +84,16 @@ TEST_CASE("a message in one piece gives the descriptor and the state") {
   CHECK(listener.state.metadata == "pod");
 }
 
+TEST_CASE("the end of the connection counts as the end of the message") {
+  Connection c = connection();
+  Pipe pipe;
+  send_with(c.runtime.get(), kMessage + "\n", {pipe.read.get()});
+  c.runtime.reset();
+  auto done = c.receiver.on_readable();
+  REQUIRE(done);
+  CHECK(done->has_value());
+}
+
 TEST_CASE("a message in pieces, each read as it comes") {
   Connection c = connection();
   Pipe pipe;
@@ -98,7 +104,6 @@ TEST_CASE("a message in pieces, each read as it comes") {
     REQUIRE_FALSE(more->has_value());
     send_with(c.runtime.get(), std::string_view(kMessage).substr(i, 7), {});
   }
-  c.runtime.reset();
   auto done = c.receiver.on_readable();
   REQUIRE(done);
   CHECK(done->has_value());
@@ -141,10 +146,11 @@ TEST_CASE("a long message is read whole, an endless one is refused") {
                    "\"annotations\":{\"a\":\"" + std::string(300 << 10, 'x') + "\"},");
     send_with(c.runtime.get(), message.substr(0, 100), {pipe.read.get()});
     for (std::size_t i = 100; i < message.size(); i += 60000) {
+      auto more = c.receiver.on_readable();
+      REQUIRE(more);
+      REQUIRE_FALSE(more->has_value());
       send_with(c.runtime.get(), std::string_view(message).substr(i, 60000), {});
-      REQUIRE(c.receiver.on_readable());
     }
-    c.runtime.reset();
     auto done = c.receiver.on_readable();
     REQUIRE(done);
     CHECK(done->has_value());
@@ -186,6 +192,14 @@ TEST_CASE("what is no such message is EPROTO, and its descriptor is closed") {
     CHECK(done.error().number == EPROTO);
   }
   CHECK(pipe.write_end_gone());
+}
+
+TEST_CASE("a whole message that makes no sense is an error even if the connection stays open") {
+  Connection c = connection();
+  send_with(c.runtime.get(), kMessage, {});
+  const auto done = c.receiver.on_readable();
+  REQUIRE_FALSE(done);
+  CHECK(done.error().number == EPROTO);
 }
 
 TEST_CASE("descriptors that did not fit are EMFILE") {
