@@ -111,8 +111,10 @@ class Continuer {
         if (watched[2 + i].revents != 0) receive(i);
       if (watched[1].revents != 0)
         receivers_.emplace_back(UniqueFd{::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC)});
+      // A short program may be over before its message was looked at.
+      const bool quiet = watched[1].revents == 0 && receivers_.empty();
       int status = 0;
-      if (watched[0].revents != 0 && ::waitpid(pid, &status, 0) == pid)
+      if (quiet && watched[0].revents != 0 && ::waitpid(pid, &status, 0) == pid)
         return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     }
     return -1;
