@@ -106,11 +106,12 @@ class Partition {
 }  // namespace
 
 std::vector<Cell> partition(const Trap& trap) {
-  const std::vector<Cell> whole = {{.trapped = true, .tests = {}}};
+  std::vector<Cell> whole = {{.trapped = true, .tests = {}}};
   if (trap.when.empty()) return whole;
   Partition work{trap.catch_disguised};
   std::vector<CellTest> path;
-  return work.split(trap.when, path) ? std::move(work.cells) : whole;
+  if (!work.split(trap.when, path)) return whole;
+  return std::move(work.cells);
 }
 
 }  // namespace shunt::sandbox

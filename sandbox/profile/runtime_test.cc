@@ -68,6 +68,7 @@ class Bundle {
   pid_t runc(std::vector<std::string> arguments) const {
     arguments.insert(arguments.begin(), {"runc", "--root", (path / "state").string()});
     std::vector<char*> argv;
+    argv.reserve(arguments.size() + 1);
     for (std::string& each : arguments) argv.push_back(each.data());
     argv.push_back(nullptr);
     posix_spawn_file_actions_t actions;
