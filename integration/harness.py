@@ -34,6 +34,12 @@ class NodeTest(unittest.TestCase):
         cls.node = cls.enterClassContext(Node(**cls.node_arguments))
         cls.node.image("busybox")
 
+    @classmethod
+    def tearDownClass(cls):
+        reports = cls.node.sanitizer_reports()
+        if reports:
+            raise AssertionError("\n".join(["reported by sanitizers:", *reports]))
+
     def assert_clean(self, timeout=10):
         """Nothing of any container or shim is left on the node; waits for what ends by itself."""
         def left():

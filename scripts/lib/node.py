@@ -169,10 +169,16 @@ class Node:
     def _environment(self):
         folders = [*self.path, self.shim_dir, paths.SYSTEM_PATH]
         env = {"PATH": ":".join(folders), "SHUNT_NODE": self.name}
+        # A daemon has no stderr: sanitizers write files.
         for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS"):
-            if name in os.environ:
-                env[name] = os.environ[name]
+            options = [os.environ[name]] if name in os.environ else []
+            env[name] = ":".join([f"log_path={self.dir}/sanitizer", *options])
         return env
+
+    def sanitizer_reports(self):
+        """What the sanitizers of an instrumented shim had to say, one text a report."""
+        return [proc.read(os.path.join(self.dir, name)) for name in sorted(os.listdir(self.dir))
+                if name.startswith("sanitizer.")]
 
     def _write_configuration(self):
         self.write_config(self.config)
