@@ -165,6 +165,35 @@ def _exec(node, cpu, container, times):
     return {"wall": walls, "cpu": 1000 * seconds}
 
 
+def _call_exec(node, container):
+    """An exec without output by containerd's API, from Exec to Delete: no ctr to start."""
+    tasks, id = node.task_service, _id("x")
+    started = time.perf_counter()
+    tasks.exec(container, id, ["true"])
+    waiting = tasks.wait_later(container, id)
+    tasks.call("Start", container_id=container, exec_id=id)
+    status = waiting.result().exit_status
+    tasks.call("DeleteProcess", container_id=container, exec_id=id)
+    elapsed = time.perf_counter() - started
+    if status != 0:
+        raise RuntimeError(f"exec of true ended with {status}")
+    return 1000 * elapsed
+
+
+def _call_state(node, container):
+    """One question that containerd hands on to the shim."""
+    started = time.perf_counter()
+    node.task_service.call("Get", container_id=container)
+    return 1000 * (time.perf_counter() - started)
+
+
+def _calls(node, cpu, container, times):
+    walls, seconds = cpu.charge(lambda: _call_exec(node, container), times)
+    states, state_seconds = cpu.charge(lambda: _call_state(node, container), 20 * times)
+    return {"wall": walls, "cpu": 1000 * seconds, "state": states,
+            "state cpu": 1e6 * state_seconds}
+
+
 def _time_measures(what):
     return [
         Measure("wall", f"{what}, wall time", "ms",
@@ -189,6 +218,14 @@ def _times(bench, node, where):
             {name: lambda container=container: _exec(node, cpu, container, times)
              for name, container in containers.items()},
             _time_measures("exec"), rounds=bench.pick(15, 3))
+        bench.compare(
+            f"containerd's task service called directly, {where}",
+            {name: lambda container=container: _calls(node, cpu, container, times)
+             for name, container in containers.items()},
+            [*_time_measures("exec"),
+             Measure("state", "state of a container, wall time", "ms"),
+             Measure("state cpu", "state of a container, CPU of the shim", "µs")],
+            rounds=bench.pick(15, 3))
 
 
 @contextlib.contextmanager
