@@ -154,19 +154,24 @@ TEST_CASE("calls that the profile denies, logs, traces or contradicts itself abo
 }
 
 TEST_CASE("sections with a listener of their own, or that are malformed, are left as they are") {
-  for (
-      const char* seccomp :
-      {R"({"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/their"})",
-       R"({"defaultAction":"SCMP_ACT_ALLOW","listenerMetadata":"theirs"})",
-       R"({"defaultAction":"SCMP_ACT_NOTIFY"})",
-       R"({"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["bpf"],"action":"SCMP_ACT_NOTIFY"}]})",
-       R"({"defaultAction":"SCMP_ACT_PLEASE"})", R"({"DefaultAction":"SCMP_ACT_ALLOW"})", "7",
-       R"({"defaultAction":"SCMP_ACT_ALLOW","syscalls":{}})", R"({"flags":["X"]})",
-       R"({"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":[1],"action":"SCMP_ACT_ALLOW"}]})",
-       R"({"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["a"],"action":"SCMP_ACT_ALLOW",)"
-       R"("args":[{"index":6,"value":0,"op":"SCMP_CMP_EQ"}]}]})",
-       R"({"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["a"],"action":"SCMP_ACT_ERRNO",)"
-       R"("errnoRet":-1}]})"}) {
+  const auto with_rule = [](const std::string& rule) {
+    return R"({"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":)" + rule + "}]}";
+  };
+  const std::vector<std::string> sections = {
+      R"({"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/their"})",
+      R"({"defaultAction":"SCMP_ACT_ALLOW","listenerMetadata":"theirs"})",
+      R"({"defaultAction":"SCMP_ACT_NOTIFY"})",
+      with_rule(R"(["bpf"],"action":"SCMP_ACT_NOTIFY")"),
+      R"({"defaultAction":"SCMP_ACT_PLEASE"})",
+      R"({"DefaultAction":"SCMP_ACT_ALLOW"})",
+      "7",
+      R"({"defaultAction":"SCMP_ACT_ALLOW","syscalls":{}})",
+      R"({"flags":["X"]})",
+      with_rule(R"([1],"action":"SCMP_ACT_ALLOW")"),
+      with_rule(R"(["a"],"action":"SCMP_ACT_ALLOW","args":[{"index":6,"op":"SCMP_CMP_EQ"}])"),
+      with_rule(R"(["a"],"action":"SCMP_ACT_ERRNO","errnoRet":-1)"),
+  };
+  for (const std::string& seccomp : sections) {
     CAPTURE(seccomp);
     Json config = config_with(seccomp);
     const Json before = config;
