@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <compare>
 #include <cstddef>
@@ -44,6 +45,10 @@ struct SockAddress {
   socklen_t length = 0;
   const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage); }
   sockaddr* get() { return reinterpret_cast<sockaddr*>(&storage); }
+  std::span<const std::byte> bytes() const {
+    return std::as_bytes(std::span{&storage, 1})
+        .first(std::min<std::size_t>(length, sizeof storage));
+  }
 };
 /// As a socket of `family` reports it: IPv4 appears mapped in AF_INET6. `family` must be able to
 /// hold the address.

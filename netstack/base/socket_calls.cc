@@ -63,9 +63,11 @@ struct SocketCalls::Ring {
     }
   }
 
-  int accept(int listener, int flags) {
+  int accept(int listener, int flags, SockAddress* peer) {
     io_uring_sqe* call = ::io_uring_get_sqe(&ring);
-    ::io_uring_prep_accept(call, listener, nullptr, nullptr, flags);
+    if (peer != nullptr) peer->length = sizeof peer->storage;
+    ::io_uring_prep_accept(call, listener, peer != nullptr ? peer->get() : nullptr,
+                           peer != nullptr ? &peer->length : nullptr, flags);
     call->ioprio = kAcceptDontWait;
     call->user_data = kCall;
     if (const int rc = ::io_uring_submit_and_wait(&ring, 1); rc < 0 && rc != -EINTR) return rc;
@@ -139,7 +141,7 @@ SocketCalls::SocketCalls(Way way) {
       const bool listening = ::bind(probe.get(), reinterpret_cast<const sockaddr*>(&autobind),
                                     sizeof(sa_family_t)) == 0 &&
                              ::listen(probe.get(), 1) == 0;
-      if (!listening || ring_->accept(probe.get(), SOCK_CLOEXEC) != -EAGAIN) ring_.reset();
+      if (!listening || ring_->accept(probe.get(), SOCK_CLOEXEC, nullptr) != -EAGAIN) ring_.reset();
     }
   }
   if (ring_ == nullptr) timer_ = std::make_unique<Timer>();
@@ -147,16 +149,18 @@ SocketCalls::SocketCalls(Way way) {
 
 SocketCalls::~SocketCalls() = default;
 
-Result<UniqueFd> SocketCalls::accept(int listener, int flags) {
+Result<UniqueFd> SocketCalls::accept(int listener, int flags, SockAddress* peer) {
   if (ring_ != nullptr) {
-    const int fd = ring_->accept(listener, flags | SOCK_CLOEXEC);
+    const int fd = ring_->accept(listener, flags | SOCK_CLOEXEC, peer);
     if (fd < 0) return Error{-fd, "accept"};
     return UniqueFd{fd};
   }
   pollfd entry{listener, POLLIN, 0};
   if (::poll(&entry, 1, 0) == 0) return Error{EAGAIN, "accept"};
   timer_->arm(1'000'000);
-  const int fd = ::accept4(listener, nullptr, nullptr, flags | SOCK_CLOEXEC);
+  if (peer != nullptr) peer->length = sizeof peer->storage;
+  const int fd = ::accept4(listener, peer != nullptr ? peer->get() : nullptr,
+                           peer != nullptr ? &peer->length : nullptr, flags | SOCK_CLOEXEC);
   const int error = errno;
   timer_->arm(0);
   if (fd >= 0) return UniqueFd{fd};

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <memory>
 
+#include "netstack/base/endpoint.h"
 #include "netstack/base/result.h"
 #include "netstack/base/unique_fd.h"
 
@@ -25,7 +26,8 @@ class SocketCalls {
   SocketCalls& operator=(const SocketCalls&) = delete;
 
   /// EAGAIN: no connection waits. The result is close-on-exec, plus SOCK_NONBLOCK from `flags`.
-  Result<UniqueFd> accept(int listener, int flags);
+  /// `peer`: where the client's address goes; as accept(2) reports it.
+  Result<UniqueFd> accept(int listener, int flags, SockAddress* peer = nullptr);
 
   /// EINPROGRESS: the handshake did not end within `patience`; it goes on by itself.
   Status connect(int socket, const sockaddr* address, socklen_t length,

@@ -1,0 +1,352 @@
+#include "sandbox/acceptor.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#include <algorithm>
+#include <array>
+
+#include "netstack/local/fast_socket.h"
+
+namespace shunt::sandbox {
+namespace {
+
+using std::chrono::milliseconds;
+using Clock = std::chrono::steady_clock;
+
+constexpr milliseconds kPatience{5};    // with a client that has not decided
+constexpr milliseconds kTakenBack{2};   // between the client's end closing and its reset arriving
+constexpr milliseconds kAskKernel{10};  // after which a lost reset is suspected
+constexpr int kYields = 24;             // before a call is handed to the loop
+
+/// getpeername and accept: the address cut to the guest's length, then the true length.
+int write_address(Guest& guest, const AcceptRequest& request, const Endpoint& endpoint,
+                  int family) {
+  if (request.address == 0) return 0;
+  const GuestPtr<int> length_at{request.length};
+  const auto room = guest.read(length_at);
+  if (!room) return EFAULT;
+  if (*room < 0) return EINVAL;
+  const SockAddress address = to_sockaddr(endpoint, family);
+  const auto bytes =
+      std::as_bytes(std::span{&address.storage, 1})
+          .first(std::min<std::size_t>(static_cast<std::size_t>(*room), address.length));
+  if (!bytes.empty() && !guest.copy_out(request.address, bytes)) return EFAULT;
+  if (!guest.write(length_at, static_cast<int>(address.length))) return EFAULT;
+  return 0;
+}
+
+void set_nonblocking(int fd, bool on) {
+  const int flags = ::fcntl(fd, F_GETFL);
+  const int wanted = on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
+  if (flags >= 0 && wanted != flags) ::fcntl(fd, F_SETFL, wanted);
+}
+
+}  // namespace
+
+Result<Arrival> Acceptor::next(Listener& listener, int socket, Worker& worker) const {
+  for (;;) {
+    {
+      const std::lock_guard guard{listener.mutex};
+      if (!listener.returned.empty()) {
+        Arrival arrival = std::move(listener.returned.front());
+        listener.returned.pop_front();
+        return arrival;
+      }
+    }
+    // The address must come from accept itself: a connection that was reset in the queue, as those
+    // of upgraded clients are, has no peer any more for getpeername(2).
+    SockAddress peer;
+    auto tcp = worker.calls.accept(socket, 0, &peer);
+    if (!tcp) return tcp.error();
+    Arrival arrival;
+    arrival.tcp = std::move(*tcp);
+    arrival.since = Clock::now();
+    arrival.client = from_sockaddr(peer.bytes()).value_or(Endpoint{});
+    arrival.server = local_endpoint(arrival.tcp.get()).value_or(Endpoint{});
+    {
+      const std::lock_guard guard{listener.mutex};
+      const auto ours = std::find(listener.knocks.begin(), listener.knocks.end(), arrival.client);
+      if (ours != listener.knocks.end()) {
+        listener.knocks.erase(ours);
+        continue;
+      }
+    }
+    if (services_->network == nullptr || listener.mailbox == nullptr) {
+      arrival.foreign = true;
+      return arrival;
+    }
+    const auto pods = services_->network->owners(arrival.client.address);
+    arrival.foreign = pods.empty();
+    for (const auto& pod : pods) {
+      const auto open = services_->network->table().undecided(pod->slot);
+      if (open.any()) arrival.undecided.push_back(open);
+    }
+    return arrival;
+  }
+}
+
+Acceptor::Verdict Acceptor::judge(const Listener& listener, Arrival& arrival) const {
+  if (arrival.foreign || listener.mailbox == nullptr) return Verdict::kTcp;
+  const auto age = Clock::now() - arrival.since;
+  local::NodeTable& table = services_->network->table();
+  const auto look = [&] {
+    if (!arrival.offer) arrival.offer = listener.mailbox->take(arrival.client, arrival.server);
+    return arrival.offer.has_value();
+  };
+  if (!look()) {
+    const bool open = std::any_of(arrival.undecided.begin(), arrival.undecided.end(),
+                                  [&](const auto& since) { return !table.decided(since); });
+    if (open && age < kPatience) return Verdict::kWait;
+    if (open)
+      for (const auto& since : arrival.undecided) table.refuse(since);
+    // Decided since the first look, or refused now: whatever was offered is in the mailbox.
+    if (!look()) return Verdict::kTcp;
+  }
+
+  const local::Peek tcp = local::peek(arrival.tcp.get());
+  const local::Peek fast = local::peek(arrival.offer->socket.get());
+  if (fast == local::Peek::kData) return Verdict::kFast;
+  if (tcp == local::Peek::kData) return Verdict::kTcp;  // the program itself has the TCP socket
+  if (tcp != local::Peek::kSilent) return Verdict::kFast;
+  if (fast != local::Peek::kSilent) return age < kTakenBack ? Verdict::kWait : Verdict::kTcp;
+  if (age < kAskKernel) return Verdict::kWait;
+  // No reset came. If the client's socket is gone, it was lost on the way.
+  for (const auto& pod : services_->network->owners(arrival.client.address)) {
+    const auto state = services_->network->look_up(*pod, arrival.client, arrival.server);
+    if (state && state->established) return Verdict::kWait;
+  }
+  return Verdict::kFast;
+}
+
+Reply Acceptor::hand_out(const AcceptRequest& request, Guest& guest,
+                         std::shared_ptr<Listener> listener, Arrival arrival,
+                         Verdict verdict) const {
+  const bool fast = verdict == Verdict::kFast;
+  if (!guest.waiting()) {
+    put_back(listener, std::move(arrival));
+    return Fail{EINTR};  // nobody hears it
+  }
+  if (const int error = write_address(guest, request, arrival.client, listener->family); error != 0)
+    return Fail{error};  // as in Linux, the connection is lost
+
+  if (fast) {
+    const int socket = arrival.offer->socket.get();
+    const auto options = services_->notes.get(listener->cookie);
+    if (arrival.offer->kind == local::PairKind::kUnix) {
+      local::prepare_unix_end(socket, services_->network->options().send_buffer);
+      if (!options->empty())
+        if (const auto cookie = socket_cookie(socket)) services_->notes.put(*cookie, options);
+    } else {
+      for (const SocketOption& option : *options)
+        ::setsockopt(socket, option.level, option.name, option.value.data(),
+                     static_cast<socklen_t>(option.value.size()));
+    }
+    local::carry_socket_options(arrival.tcp.get(), socket);
+  }
+  const Path path = fast              ? Path::kAcceptedFast
+                    : arrival.foreign ? Path::kAcceptedFromOutside
+                                      : Path::kAcceptedKernel;
+  InstallFd reply;
+  reply.fd = std::move(fast ? arrival.offer->socket : arrival.tcp);
+  reply.close_on_exec = (request.flags & SOCK_CLOEXEC) != 0;
+  set_nonblocking(reply.fd.get(), (request.flags & SOCK_NONBLOCK) != 0);
+  reply.after = [this, path, fast, listener = std::move(listener), arrival = std::move(arrival)](
+                    const Status& delivered, UniqueFd fd) mutable {
+    if (delivered) {
+      services_->statistics.count(path);
+      return;
+    }
+    (fast ? arrival.offer->socket : arrival.tcp) = std::move(fd);
+    put_back(listener, std::move(arrival));
+  };
+  return reply;
+}
+
+void Acceptor::put_back(const std::shared_ptr<Listener>& listener, Arrival arrival) const {
+  {
+    const std::lock_guard guard{listener->mutex};
+    listener->returned.push_front(std::move(arrival));
+  }
+  knock(*listener);
+}
+
+// The kernel's queue may now be empty while we hold a connection: a program that waits for its
+// listener to become readable would never ask. A connection of our own makes it ask.
+void Acceptor::knock(Listener& listener) const {
+  if (services_->network == nullptr) return;
+  const auto socket = services_->network->make_tcp_socket(listener.family);
+  if (!socket) return;
+  set_nonblocking(socket->get(), true);
+  Endpoint target = listener.local;
+  if (is_unspecified(target.address))
+    target.address = *parse_address(listener.family == AF_INET ? "127.0.0.1" : "::1");
+  const SockAddress address = to_sockaddr(target, listener.family);
+  const std::lock_guard guard{listener.mutex};  // until the knock is known to be one
+  if (::connect(socket->get(), address.get(), address.length) < 0 && errno != EINPROGRESS) return;
+  if (const auto own = local_endpoint(socket->get())) listener.knocks.push_back(*own);
+  constexpr std::size_t kMost = 64;
+  if (listener.knocks.size() > kMost) listener.knocks.pop_front();
+}
+
+Reply Acceptor::accept(Call& call, AcceptRequest request, std::shared_ptr<Listener> listener,
+                       UniqueFd socket) {
+  auto arrival = next(*listener, socket.get(), call.worker);
+  if (!arrival) {
+    const int error = arrival.error().number;
+    const int flags = ::fcntl(socket.get(), F_GETFL);
+    if (error != EAGAIN || flags < 0 || (flags & O_NONBLOCK) != 0) return Fail{error};
+    auto shared = std::make_shared<UniqueFd>(std::move(socket));  // std::function must be copyable
+    post_([this, request = std::move(request), listener = std::move(listener), shared] {
+      park(request, listener, std::move(*shared));
+    });
+    return Later{};
+  }
+  Verdict verdict = judge(*listener, *arrival);
+  for (int i = 0; verdict == Verdict::kWait && i < kYields; ++i) {
+    ::sched_yield();  // on one CPU, the client's supervisor needs ours
+    verdict = judge(*listener, *arrival);
+  }
+  if (verdict != Verdict::kWait)
+    return hand_out(request, call.guest, std::move(listener), std::move(*arrival), verdict);
+  auto shared = std::make_shared<Arrival>(std::move(*arrival));
+  post_([this, request = std::move(request), listener = std::move(listener), shared] {
+    wait_for_verdict(request, listener, std::move(*shared));
+  });
+  return Later{};
+}
+
+void Acceptor::park(AcceptRequest request, std::shared_ptr<Listener> listener, UniqueFd socket) {
+  const std::uint64_t cookie = listener->cookie;
+  timeval timeout{};
+  socklen_t length = sizeof timeout;
+  ::getsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, &length);
+
+  Queue& queue = queues_[cookie];
+  if (queue.watch == 0) {
+    queue.listener = std::move(listener);
+    queue.socket = std::move(socket);
+    const auto watch =
+        loop_.watch(queue.socket.get(), EPOLLIN, [this, cookie](std::uint32_t) { serve(cookie); });
+    if (!watch) {
+      queues_.erase(cookie);
+      deliver(*services_, request.call, Fail{ENOBUFS});
+      return;
+    }
+    queue.watch = *watch;
+  }
+  Waiting waiting{request, 0};
+  const auto limit =
+      std::chrono::seconds{timeout.tv_sec} + std::chrono::microseconds{timeout.tv_usec};
+  if (limit.count() > 0) {
+    waiting.timeout = loop_.after(limit, [this, cookie, id = request.call.id] {
+      const auto found = queues_.find(cookie);
+      if (found == queues_.end()) return;
+      std::deque<Waiting>& calls = found->second.calls;
+      const auto call = std::find_if(calls.begin(), calls.end(), [id](const Waiting& entry) {
+        return entry.request.call.id == id;
+      });
+      if (call == calls.end()) return;
+      deliver(*services_, call->request.call, Fail{EAGAIN});
+      calls.erase(call);
+      serve(cookie);
+    });
+  }
+  queue.calls.push_back(std::move(waiting));
+  serve(cookie);  // something may have come, or been put back, in between
+}
+
+void Acceptor::serve(std::uint64_t cookie) {
+  const auto found = queues_.find(cookie);
+  if (found == queues_.end()) return;
+  Queue& queue = found->second;
+  while (!queue.calls.empty()) {
+    Waiting& first = queue.calls.front();
+    if (!first.request.call.waiting()) {
+      loop_.forget(first.timeout);
+      queue.calls.pop_front();
+      continue;
+    }
+    auto arrival = next(*queue.listener, queue.socket.get(), worker_);
+    if (!arrival && arrival.error().number == EAGAIN) return;
+    const Waiting waiting = std::move(first);
+    queue.calls.pop_front();
+    loop_.forget(waiting.timeout);
+    if (!arrival) {
+      deliver(*services_, waiting.request.call, Fail{arrival.error().number});
+      continue;
+    }
+    const Verdict verdict = judge(*queue.listener, *arrival);
+    if (verdict == Verdict::kWait) {
+      wait_for_verdict(waiting.request, queue.listener, std::move(*arrival));
+    } else {
+      answer(waiting.request, queue.listener, std::move(*arrival), verdict);
+    }
+  }
+  loop_.forget(queue.watch);
+  queues_.erase(found);  // and with it our hold on the listener
+}
+
+void Acceptor::wait_for_verdict(AcceptRequest request, std::shared_ptr<Listener> listener,
+                                Arrival arrival) {
+  const std::uint64_t key = ++last_key_;
+  Judging& entry =
+      judging_
+          .emplace(key, Judging{std::move(request), std::move(listener), std::move(arrival), 0, 0})
+          .first->second;
+  // The reset that confirms, or data, or the end: all make the TCP socket readable.
+  if (const auto watch = loop_.watch(entry.arrival.tcp.get(), EPOLLIN | EPOLLRDHUP | EPOLLET,
+                                     [this, key](std::uint32_t) { look_again(key); }))
+    entry.watch = *watch;
+  look_again(key);
+}
+
+void Acceptor::look_again(std::uint64_t key) {
+  const auto found = judging_.find(key);
+  if (found == judging_.end()) return;
+  Judging& entry = found->second;
+  loop_.forget(entry.timer);
+  const bool gone = !entry.request.call.waiting();
+  const Verdict verdict = gone ? Verdict::kWait : judge(*entry.listener, entry.arrival);
+  if (!gone && verdict == Verdict::kWait) {
+    const auto age = Clock::now() - entry.arrival.since;
+    const auto pause = age < milliseconds{20} ? milliseconds{1} : milliseconds{20};
+    entry.timer = loop_.after(pause, [this, key] { look_again(key); });
+    return;
+  }
+  loop_.forget(entry.watch);
+  Judging done = std::move(entry);
+  judging_.erase(found);
+  if (gone) {
+    put_back(done.listener, std::move(done.arrival));
+  } else {
+    answer(done.request, std::move(done.listener), std::move(done.arrival), verdict);
+  }
+}
+
+void Acceptor::answer(const AcceptRequest& request, std::shared_ptr<Listener> listener,
+                      Arrival arrival, Verdict verdict) {
+  ProcessGuest guest{request.call.tid, request.call.id, request.call.container->notify,
+                     worker_.pidfds};
+  deliver(*services_, request.call,
+          hand_out(request, guest, std::move(listener), std::move(arrival), verdict));
+}
+
+void Acceptor::drop_gone() {
+  std::vector<std::uint64_t> cookies;
+  for (auto& [cookie, queue] : queues_) {
+    std::erase_if(queue.calls, [&](const Waiting& waiting) {
+      if (waiting.request.call.waiting()) return false;
+      loop_.forget(waiting.timeout);
+      return true;
+    });
+    cookies.push_back(cookie);
+  }
+  for (const std::uint64_t cookie : cookies) serve(cookie);
+}
+
+}  // namespace shunt::sandbox

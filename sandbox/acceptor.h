@@ -1,0 +1,97 @@
+// Accepting on behalf of programs: which of the two ends they get, and calls that have to wait.
+//
+// An accepted TCP connection from a pod of this node is one of
+//   offered      the client's supervisor left a fast end in the mailbox. It is handed out as soon
+//   as
+//                the client has really been given its own end: then its TCP socket is reset, or
+//                data arrives on the fast end. If the client's end closes instead, the offer was
+//                taken back, and the TCP connection counts.
+//   undecided    the client's supervisor is still at it (NodeTable's lines): wait, 5 ms at most
+//   plain        neither: hand out TCP
+// All of that can be read from kernel objects at any time, so a connection that was accepted for a
+// call which was then interrupted goes back to the head of the line and is judged again.
+//
+// Calls that must wait (nothing to accept, or undecided) are kept by the event loop's thread; no
+// thread blocks. The members marked "any thread" are called by every answering thread.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "netstack/base/event_loop.h"
+#include "sandbox/call.h"
+#include "sandbox/listeners.h"
+
+namespace shunt::sandbox {
+
+/// What the guest asked for.
+struct AcceptRequest {
+  CallId call;
+  int flags = 0;              ///< SOCK_NONBLOCK, SOCK_CLOEXEC
+  std::uint64_t address = 0;  ///< guest addresses, 0: not wanted
+  std::uint64_t length = 0;
+};
+
+class Acceptor {
+ public:
+  /// `loop` runs on the thread that owns `worker`. `post` runs a function there, from any thread.
+  Acceptor(EventLoop& loop, Worker& worker, std::function<void(std::function<void()>)> post)
+      : loop_{loop}, worker_{worker}, post_{std::move(post)} {}
+  void use(Services* services) { services_ = services; }
+
+  /// Any thread. `socket` is a duplicate of the listener.
+  Reply accept(Call& call, AcceptRequest request, std::shared_ptr<Listener> listener,
+               UniqueFd socket);
+
+  /// Loop thread, now and then: lets go of calls whose thread was interrupted or died.
+  void drop_gone();
+
+ private:
+  enum class Verdict { kTcp, kFast, kWait };
+  struct Waiting {
+    AcceptRequest request;
+    EventLoop::Token timeout = 0;
+  };
+  struct Queue {  // calls that wait for a connection on one listener
+    std::shared_ptr<Listener> listener;
+    UniqueFd socket;
+    EventLoop::Token watch = 0;
+    std::deque<Waiting> calls;
+  };
+  struct Judging {  // a call that has a connection, which is not decided yet
+    AcceptRequest request;
+    std::shared_ptr<Listener> listener;
+    Arrival arrival;
+    EventLoop::Token watch = 0;
+    EventLoop::Token timer = 0;
+  };
+
+  Result<Arrival> next(Listener& listener, int socket, Worker& worker) const;
+  Verdict judge(const Listener& listener, Arrival& arrival) const;
+  Reply hand_out(const AcceptRequest& request, Guest& guest, std::shared_ptr<Listener> listener,
+                 Arrival arrival, Verdict verdict) const;
+  void put_back(const std::shared_ptr<Listener>& listener, Arrival arrival) const;
+  void knock(Listener& listener) const;
+
+  // Loop thread.
+  void park(AcceptRequest request, std::shared_ptr<Listener> listener, UniqueFd socket);
+  void serve(std::uint64_t cookie);
+  void wait_for_verdict(AcceptRequest request, std::shared_ptr<Listener> listener, Arrival arrival);
+  void look_again(std::uint64_t key);
+  void answer(const AcceptRequest& request, std::shared_ptr<Listener> listener, Arrival arrival,
+              Verdict verdict);
+
+  EventLoop& loop_;
+  Worker& worker_;
+  std::function<void(std::function<void()>)> post_;
+  Services* services_ = nullptr;
+  std::map<std::uint64_t, Queue> queues_;  // by cookie of the listener
+  std::map<std::uint64_t, Judging> judging_;
+  std::uint64_t last_key_ = 0;
+};
+
+}  // namespace shunt::sandbox

@@ -1,0 +1,82 @@
+// One trapped call on its way through a handler, and what handlers may use.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "netstack/base/socket_calls.h"
+#include "sandbox/guest.h"
+#include "sandbox/notify.h"
+#include "sandbox/pod_network.h"
+#include "sandbox/process_guest.h"
+#include "sandbox/reply.h"
+#include "sandbox/socket_notes.h"
+#include "sandbox/statistics.h"
+
+namespace shunt::sandbox {
+
+class Acceptor;
+class EpollCache;
+class Listeners;
+
+/// One filter's users: a container, or an exec into it.
+struct Container {
+  Container(std::string name, NotifyFd descriptor)
+      : id{std::move(name)}, notify{std::move(descriptor)} {}
+  std::string id;
+  NotifyFd notify;
+  /// Its connects run in the kernel only: somebody in it restricted what it may connect to in a way
+  /// that a connect on its behalf would not be subject to (Landlock).
+  std::atomic<bool> plain{false};
+};
+
+/// What belongs to one thread that answers calls.
+struct Worker {
+  SocketCalls calls;
+  PidfdCache pidfds;
+  std::optional<std::size_t> line;  ///< of the node table; without one nothing is upgraded
+};
+
+/// What belongs to the supervisor. `network` is null if the pod does not upgrade.
+struct Services {
+  PodNetwork* network = nullptr;
+  Statistics& statistics;
+  SocketNotes& notes;
+  UnheardConnects& unheard;
+  EpollCache& epolls;
+  Listeners& listeners;
+  Acceptor& acceptor;
+};
+
+/// Names a call that waits for its answer; may be kept and answered from any thread.
+struct CallId {
+  std::shared_ptr<Container> container;
+  std::uint64_t id = 0;
+  pid_t tid = 0;
+  std::size_t row = 0;  ///< in the syscall table
+  std::chrono::steady_clock::time_point since{};
+
+  bool waiting() const { return container->notify.waiting(id); }
+};
+
+struct Call {
+  const CallId& identity;
+  Guest& guest;
+  std::array<std::uint64_t, 6> args{};
+  Worker& worker;
+  Services& services;
+
+  Container& container() const { return *identity.container; }
+  GuestFd fd() const { return GuestFd{static_cast<int>(args[0])}; }
+  /// The kernel takes the lower half of the register for an int.
+  int integer(std::size_t index) const { return static_cast<int>(args[index]); }
+};
+
+/// Sends the answer and counts it. Later is not an answer.
+void deliver(Services& services, const CallId& call, Reply reply);
+
+}  // namespace shunt::sandbox

@@ -1,0 +1,21 @@
+#include "sandbox/epoll_cache.h"
+
+namespace shunt::sandbox {
+
+std::vector<local::EpollEntry> EpollCache::registrations(pid_t tid, int watched) {
+  const auto now = std::chrono::steady_clock::now();
+  std::vector<int> epolls;
+  {
+    const std::lock_guard guard{mutex_};
+    const auto found = known_.find(tid);
+    if (found != known_.end() && now - found->second.taken < kFresh)
+      return local::find_registrations(tid, found->second.epolls, watched);
+  }
+  epolls = local::find_epolls(tid);
+  const std::lock_guard guard{mutex_};
+  if (known_.size() >= kMost) known_.clear();
+  known_[tid] = {epolls, now};
+  return local::find_registrations(tid, epolls, watched);
+}
+
+}  // namespace shunt::sandbox

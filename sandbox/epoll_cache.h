@@ -1,0 +1,37 @@
+// Which epoll instances a process has, so that a connect need not look at all of its descriptors.
+//
+// Looking is dear (1 µs a descriptor), and only programs with non-blocking sockets register before
+// they connect. The list is taken anew when a thread connects for the first time, and when it is
+// older than kFresh. An instance made and used in between by a thread that connected before is
+// missed; see README.md.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <deque>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "netstack/local/epoll_repair.h"
+
+namespace shunt::sandbox {
+
+class EpollCache {
+ public:
+  /// Registrations of descriptor `watched` of thread `tid`.
+  std::vector<local::EpollEntry> registrations(pid_t tid, int watched);
+
+ private:
+  static constexpr std::chrono::milliseconds kFresh{20};
+  static constexpr std::size_t kMost = 256;
+  struct Known {
+    std::vector<int> epolls;
+    std::chrono::steady_clock::time_point taken;
+  };
+  std::mutex mutex_;
+  std::unordered_map<pid_t, Known> known_;
+};
+
+}  // namespace shunt::sandbox

@@ -1,0 +1,97 @@
+#include "sandbox/listeners.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <charconv>
+#include <set>
+#include <string>
+
+#include "netstack/base/log.h"
+#include "sandbox/socket_notes.h"
+
+namespace shunt::sandbox {
+
+Listeners::Listeners() : living_{::epoll_create1(EPOLL_CLOEXEC)} {}
+
+std::shared_ptr<Listener> Listeners::enter(int socket, PodNetwork* network) {
+  const auto cookie = socket_cookie(socket);
+  if (!cookie) return nullptr;
+  const std::lock_guard guard{mutex_};
+  if (const auto found = listeners_.find(*cookie); found != listeners_.end()) return found->second;
+
+  const auto local = local_endpoint(socket);
+  if (!local) return nullptr;
+  int family = 0;
+  socklen_t length = sizeof family;
+  ::getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &family, &length);
+
+  auto listener = std::make_shared<Listener>();
+  listener->cookie = *cookie;
+  listener->family = family;
+  listener->local = *local;
+  epoll_event event{};  // no events: it only has to be listed
+  event.data.u64 = *cookie;
+  if (::epoll_ctl(living_.get(), EPOLL_CTL_ADD, socket, &event) < 0) return nullptr;
+  listeners_.emplace(*cookie, listener);
+  if (network == nullptr || network->host_network()) return listener;
+
+  auto& known = mailboxes_[{local->port, family}];
+  listener->mailbox = known.lock();
+  if (listener->mailbox == nullptr) {
+    std::vector<IpAddress> addresses;
+    if (is_unspecified(local->address)) {
+      addresses = network->addresses();
+    } else if (!is_loopback(local->address)) {
+      addresses.push_back(local->address);
+    }
+    auto mailbox = local::Mailbox::open(network->netns(), local->port, family, addresses);
+    if (mailbox) {
+      listener->mailbox = std::move(*mailbox);
+      known = listener->mailbox;
+    } else {
+      log::info("sandbox", "port {} is not published: {}", local->port, describe(mailbox.error()));
+    }
+  }
+  return listener;
+}
+
+void Listeners::sweep() {
+  const std::lock_guard guard{mutex_};  // before the look: what is entered meanwhile is not listed
+  const std::string path = "/proc/self/fdinfo/" + std::to_string(living_.get());
+  std::string text;
+  const UniqueFd file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (!file.valid()) return;
+  std::array<char, 4096> part;
+  ssize_t got = 0;
+  while ((got = ::read(file.get(), part.data(), part.size())) > 0)
+    text.append(part.data(), static_cast<std::size_t>(got));
+  if (got < 0) return;
+
+  std::set<std::uint64_t> living;
+  constexpr std::string_view kData = " data:";
+  for (std::size_t at = text.find(kData); at != std::string::npos; at = text.find(kData, at + 1)) {
+    const char* first = text.data() + at + kData.size();
+    while (*first == ' ') ++first;
+    std::uint64_t cookie = 0;
+    std::from_chars(first, text.data() + text.size(), cookie, 16);
+    living.insert(cookie);
+  }
+  std::erase_if(listeners_, [&](const auto& entry) { return !living.contains(entry.first); });
+  std::erase_if(mailboxes_, [](const auto& entry) { return entry.second.expired(); });
+  for (const auto& [cookie, listener] : listeners_)
+    if (listener->mailbox != nullptr) listener->mailbox->drop_stale(std::chrono::seconds{60});
+}
+
+std::vector<std::shared_ptr<Listener>> Listeners::all() const {
+  const std::lock_guard guard{mutex_};
+  std::vector<std::shared_ptr<Listener>> result;
+  for (const auto& [cookie, listener] : listeners_) result.push_back(listener);
+  return result;
+}
+
+}  // namespace shunt::sandbox

@@ -1,0 +1,64 @@
+// The pod's listening TCP sockets, named by socket cookie, and their mailboxes.
+//
+// A listener is entered when listen(2) or the first accept(2) on it is seen. Its close is not seen:
+// every listener is also an entry of an epoll instance of ours that nobody waits on, and the kernel
+// removes it there with the last descriptor of the file. So the list of the living is one read of
+// /proc/self/fdinfo, and holds nothing open.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "netstack/local/mailbox.h"
+#include "netstack/local/node_table.h"
+#include "sandbox/pod_network.h"
+
+namespace shunt::sandbox {
+
+/// A connection out of the kernel's accept queue that no program has yet.
+struct Arrival {
+  UniqueFd tcp;
+  Endpoint client;
+  Endpoint server;
+  bool foreign = false;  ///< the client is no Shunt pod of this node: nothing to find out
+  std::optional<local::Offer> offer;
+  std::vector<local::NodeTable::Undecided> undecided;
+  std::chrono::steady_clock::time_point since{};
+};
+
+struct Listener {
+  std::uint64_t cookie = 0;
+  int family = AF_INET;
+  Endpoint local;
+  std::shared_ptr<local::Mailbox> mailbox;  ///< null: not published
+  std::mutex mutex;
+  std::deque<Arrival> returned;  ///< accepted for somebody who went away; next in line
+  std::deque<Endpoint> knocks;   ///< clients that are ourselves, see Acceptor
+};
+
+class Listeners {
+ public:
+  Listeners();
+
+  /// The listener behind `socket` (ours, a duplicate), entered and published if it is new. Null if
+  /// it cannot be told. Call it inside the private namespace.
+  std::shared_ptr<Listener> enter(int socket, PodNetwork* network);
+
+  /// Forgets listeners that were closed; their mailboxes go with the last one of a port.
+  void sweep();
+
+  std::vector<std::shared_ptr<Listener>> all() const;
+
+ private:
+  mutable std::mutex mutex_;
+  UniqueFd living_;  ///< the epoll instance
+  std::unordered_map<std::uint64_t, std::shared_ptr<Listener>> listeners_;
+  std::map<std::pair<std::uint16_t, int>, std::weak_ptr<local::Mailbox>> mailboxes_;
+};
+
+}  // namespace shunt::sandbox

@@ -1,0 +1,51 @@
+// accept(2), accept4(2): performed on a duplicate of the listener; see acceptor.h for what is
+// handed out.
+//
+//   no TCP listener of the pod's namespace     runs in the kernel
+//   unknown flags                              runs in the kernel: EINVAL
+//   nothing to accept, O_NONBLOCK              EAGAIN
+//   nothing to accept, blocking                waits, at most SO_RCVTIMEO: EAGAIN
+//   a signal                                   EINTR or restarted by Linux; the connection is kept
+//   no room in the descriptor table            EMFILE, and the connection is kept
+//   an address that cannot be written          EFAULT, EINVAL, and the connection is lost
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "netstack/base/netns.h"
+#include "sandbox/acceptor.h"
+#include "sandbox/listeners.h"
+#include "sandbox/syscall_table.h"
+
+namespace shunt::sandbox {
+namespace {
+
+bool is(int socket, int option, int wanted) {
+  int value = -1;
+  socklen_t length = sizeof value;
+  return ::getsockopt(socket, SOL_SOCKET, option, &value, &length) == 0 && value == wanted;
+}
+
+Reply accept_with(Call& call, int flags) {
+  PodNetwork* network = call.services.network;
+  if (network == nullptr || (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) != 0) return RunInKernel{};
+  auto socket = call.guest.fetch(call.fd());
+  if (!socket || !is(socket->get(), SO_PROTOCOL, IPPROTO_TCP) ||
+      !is(socket->get(), SO_ACCEPTCONN, 1))
+    return RunInKernel{};
+  const auto netns = socket_netns_cookie(socket->get());
+  if (!netns || *netns != network->cookie()) return RunInKernel{};
+  auto listener = call.services.listeners.enter(socket->get(), network);
+  if (listener == nullptr) return RunInKernel{};
+  if (!call.guest.waiting()) return Fail{EINTR};
+  return call.services.acceptor.accept(
+      call, AcceptRequest{call.identity, flags, call.args[1], call.args[2]}, std::move(listener),
+      std::move(*socket));
+}
+
+}  // namespace
+
+Reply on_accept(Call& call) { return accept_with(call, 0); }
+Reply on_accept4(Call& call) { return accept_with(call, call.integer(3)); }
+
+}  // namespace shunt::sandbox

@@ -1,0 +1,117 @@
+// connect(2): the kernel connects the program's own TCP socket; then it is perhaps upgraded.
+//
+//   no TCP socket, or an address that cannot lead to a     runs in the kernel
+//   pod of this node
+//   refused, unreachable, any other error                  that errno
+//   non-blocking, not established within a short bound     EINPROGRESS; stays kernel TCP
+//   blocking, not established within a short bound         runs in the kernel, which waits for the
+//                                                          handshake that is under way
+//   established                                            0, see upgrade.h
+//   a fast socket                                          EISCONN; AF_UNSPEC gives a fresh TCP
+//   socket a call repeated after a signal                         0 if the first one had succeeded
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "netstack/base/netns.h"
+#include "sandbox/syscall_table.h"
+#include "sandbox/upgrade.h"
+
+namespace shunt::sandbox {
+namespace {
+
+// On one node a handshake ends within connect(2), unless the packets were left to ksoftirqd. Longer
+// would hold up the container's other calls; a pod's own address deserves more than a guess.
+constexpr std::chrono::microseconds kShort{200};
+constexpr std::chrono::microseconds kLonger{2000};
+
+int socket_number(int socket, int option) {
+  int value = -1;
+  socklen_t length = sizeof value;
+  ::getsockopt(socket, SOL_SOCKET, option, &value, &length);
+  return value;
+}
+
+Reply kernel(Call& call, Path reason) {
+  call.services.statistics.count(reason);
+  return RunInKernel{};
+}
+
+/// connect(AF_UNSPEC) on a fast socket: as TCP, which drops the connection and can be used again.
+Reply disconnect(Call& call) {
+  const auto socket = call.guest.fetch(call.fd());
+  if (!socket) return RunInKernel{};
+  const auto fast = local::identify(socket->get(), call.services.network->private_cookie());
+  if (!fast) return RunInKernel{};
+  const auto flags = call.guest.flags(call.fd());
+  auto fresh = call.services.network->make_tcp_socket(fast->family());
+  if (!flags || !fresh) return Fail{ENOBUFS};
+  if (const auto cookie = socket_cookie(socket->get()))
+    for (const SocketOption& option : *call.services.notes.get(*cookie))
+      ::setsockopt(fresh->get(), option.level, option.name, option.value.data(),
+                   static_cast<socklen_t>(option.value.size()));
+  if ((*flags & O_NONBLOCK) != 0) ::fcntl(fresh->get(), F_SETFL, O_NONBLOCK);
+  ReplaceFd reply;
+  reply.number = call.fd();
+  reply.fd = std::move(*fresh);
+  reply.close_on_exec = (*flags & O_CLOEXEC) != 0;
+  return reply;
+}
+
+}  // namespace
+
+Reply on_connect(Call& call) {
+  PodNetwork* network = call.services.network;
+  const int length = call.integer(2);
+  if (network == nullptr || length < static_cast<int>(sizeof(sa_family_t)) ||
+      length > static_cast<int>(sizeof(sockaddr_storage)))
+    return RunInKernel{};
+  SockAddress address;
+  address.length = static_cast<socklen_t>(length);
+  if (!call.guest.copy_in(
+          call.args[1],
+          std::as_writable_bytes(std::span{&address.storage, 1}).first(address.length)))
+    return RunInKernel{};  // EFAULT, unless another thread puts it right
+  if (address.storage.ss_family == AF_UNSPEC) return disconnect(call);
+  const auto target = from_sockaddr(address.bytes());
+  if (!target) return RunInKernel{};
+  if (!network->is_candidate(target->address)) return kernel(call, Path::kNoCandidate);
+
+  auto socket = call.guest.fetch(call.fd());
+  if (!socket) return RunInKernel{};
+  const auto cookie = socket_cookie(socket->get());
+  if (!cookie) return RunInKernel{};
+  if (socket_number(socket->get(), SO_PROTOCOL) != IPPROTO_TCP ||
+      socket_number(socket->get(), SO_TYPE) != SOCK_STREAM) {
+    if (!local::identify(socket->get(), network->private_cookie())) return RunInKernel{};
+    if (call.services.unheard.take(*cookie)) return Return{0};
+    return Fail{EISCONN};
+  }
+  if (call.services.unheard.take(*cookie)) return Return{0};
+  const auto netns = socket_netns_cookie(socket->get());
+  if (!netns || *netns != network->cookie() || network->host_network() || call.container().plain)
+    return kernel(call, Path::kOtherNamespace);
+  if (!call.worker.line) return kernel(call, Path::kTooManyThreads);
+  const auto flags = call.guest.flags(call.fd());
+  if (!flags || !call.guest.waiting()) return RunInKernel{};
+
+  const bool known = network->is_own(target->address) || !network->owners(target->address).empty();
+  const std::uint64_t ticket = network->table().begin(*call.worker.line);
+  const Status connected = call.worker.calls.connect(socket->get(), address.get(), address.length,
+                                                     known ? kLonger : kShort);
+  if (!connected) {
+    network->table().commit(*call.worker.line, ticket);
+    if (connected.error().number != EINPROGRESS) {
+      call.services.statistics.count(Path::kConnectFailed);
+      return Fail{connected.error().number};
+    }
+    call.services.statistics.count(Path::kSlowHandshake);
+    if ((*flags & O_NONBLOCK) != 0) return Fail{EINPROGRESS};
+    return RunInKernel{};
+  }
+  const int family = socket_number(socket->get(), SO_DOMAIN);
+  return upgrade(call, Established{std::move(*socket), *cookie, family, ticket, *flags});
+}
+
+}  // namespace shunt::sandbox

@@ -1,0 +1,205 @@
+#include "sandbox/upgrade.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <variant>
+
+#include "netstack/base/log.h"
+#include "sandbox/epoll_cache.h"
+
+#ifndef SO_BINDTOIFINDEX
+#define SO_BINDTOIFINDEX 62
+#endif
+
+namespace shunt::sandbox {
+namespace {
+
+using local::FastName;
+using local::PairKind;
+
+/// The server's end of a connection, confirmed by the kernel of its namespace.
+struct Target {
+  std::shared_ptr<const local::Pod> pod;
+  FastName name;
+};
+
+std::variant<Target, Path> find_target(PodNetwork& network, const Established& connection) {
+  const auto own = local_endpoint(connection.tcp.get());
+  const auto peer = remote_endpoint(connection.tcp.get());
+  if (!own || !peer) return Path::kSlowHandshake;  // reset in between
+  if (*own == *peer) return Path::kSelfConnect;
+  Target target;
+  target.name.client_netns = network.netns();
+  target.name.client_family = connection.family;
+  target.name.client = *own;
+  target.name.server = target.name.service = *peer;
+
+  if (network.is_own(peer->address) && !network.options().loopback) return Path::kLoopbackOff;
+  auto pods = network.owners(peer->address);
+  if (pods.empty()) {
+    const auto reply = network.translation(*own, *peer);
+    if (!reply) return Path::kNoLocalPod;
+    if (reply->to != *own) return Path::kTranslated;
+    target.name.server = reply->from;
+    pods = network.owners(reply->from.address);
+    if (pods.empty() || is_loopback(reply->from.address)) return Path::kNoLocalPod;
+  }
+  for (auto& pod : pods) {
+    const auto state = network.look_up(*pod, target.name.server, *own);
+    if (!state || !state->established) continue;
+    target.name.server_family = state->family;
+    target.pod = std::move(pod);
+    return target;
+  }
+  return Path::kNotAtServer;
+}
+
+Path why_not_offered(int error) {
+  switch (error) {
+    case ECONNREFUSED:
+      return Path::kNotPublished;
+    case EAGAIN:
+    case EINPROGRESS:
+      return Path::kMailboxFull;
+    case EADDRINUSE:
+    case EADDRNOTAVAIL:
+      return Path::kNameInUse;
+    case ENAMETOOLONG:
+      return Path::kNameTooLong;
+    default:
+      return Path::kSupervisorError;
+  }
+}
+
+/// Closes a connection so that both kernels forget it at once and the server is told: disconnecting
+/// an established socket sends a reset, whoever else still holds the file.
+void abandon(int tcp) {
+  sockaddr none{};
+  none.sa_family = AF_UNSPEC;
+  ::connect(tcp, &none, sizeof none);
+}
+
+bool lingers_zero(int socket) {
+  linger value{};
+  socklen_t length = sizeof value;
+  return ::getsockopt(socket, SOL_SOCKET, SO_LINGER, &value, &length) == 0 && value.l_onoff != 0 &&
+         value.l_linger == 0;
+}
+
+template <typename T>
+bool is_set(int socket, int level, int option) {
+  T value{};
+  socklen_t length = sizeof value;
+  return ::getsockopt(socket, level, option, &value, &length) == 0 && value != T{};
+}
+
+}  // namespace
+
+bool has_unusual_options(int socket, const SocketOptions& noted) {
+  if (is_set<int>(socket, SOL_SOCKET, SO_MARK) || is_set<int>(socket, SOL_SOCKET, SO_BINDTOIFINDEX))
+    return true;
+  constexpr int kUlp = 31;  // TCP_ULP; glibc's header lacks the newer names
+  constexpr int kMd5 = 14;
+  constexpr int kMd5Ext = 32;
+  constexpr int kAoFirst = 38;
+  constexpr int kAoLast = 42;
+  return std::any_of(noted.begin(), noted.end(), [](const SocketOption& option) {
+    switch (option.level) {
+      case SOL_SOCKET:
+        return option.name == SO_ZEROCOPY;
+      case IPPROTO_TCP:
+        return option.name == kUlp || option.name == kMd5 || option.name == kMd5Ext ||
+               (option.name >= kAoFirst && option.name <= kAoLast) ||
+               option.name == TCP_FASTOPEN_CONNECT || option.name == TCP_REPAIR;
+      case IPPROTO_IP:
+        return option.name == IP_TRANSPARENT || option.name == IP_OPTIONS;
+      case IPPROTO_IPV6:
+        return option.name == IPV6_TRANSPARENT;
+      default:
+        return false;
+    }
+  });
+}
+
+Reply upgrade(Call& call, Established connection) {
+  PodNetwork& network = *call.services.network;
+  local::NodeTable& table = network.table();
+  const std::size_t line = *call.worker.line;
+  const auto stay = [&](Path reason) -> Reply {
+    table.commit(line, connection.ticket);
+    call.services.statistics.count(reason);
+    return Return{
+        0, [&unheard = call.services.unheard, cookie = connection.cookie](const Status& delivered) {
+          if (!delivered) unheard.add(cookie);
+        }};
+  };
+
+  auto found = find_target(network, connection);
+  if (const Path* reason = std::get_if<Path>(&found)) return stay(*reason);
+  const Target& target = std::get<Target>(found);
+
+  const auto noted = call.services.notes.get(connection.cookie);
+  if (has_unusual_options(connection.tcp.get(), *noted) || (connection.file_flags & O_ASYNC) != 0)
+    return stay(Path::kUnusualOption);
+  const PairKind kind =
+      network.options().pair == config::Pair::kTcp || lingers_zero(connection.tcp.get())
+          ? PairKind::kTcp
+          : PairKind::kUnix;
+  // Over its own loopback the pod has that kind of pair already.
+  if (kind == PairKind::kTcp && network.is_own(target.name.server.address))
+    return stay(Path::kUnusualOption);
+
+  auto fast =
+      local::offer(target.name, target.pod->record.netns, kind, network.options().send_buffer);
+  if (!fast) return stay(why_not_offered(fast.error().number));
+  local::carry_socket_options(connection.tcp.get(), fast->get());
+  std::uint64_t fast_cookie = 0;
+  if (const auto cookie = socket_cookie(fast->get())) fast_cookie = *cookie;
+  if (kind == PairKind::kUnix) {
+    call.services.notes.put(fast_cookie, noted);
+  } else {
+    for (const SocketOption& option : *noted)
+      ::setsockopt(fast->get(), option.level, option.name, option.value.data(),
+                   static_cast<socklen_t>(option.value.size()));
+  }
+
+  if ((connection.file_flags & O_NONBLOCK) != 0) {
+    const int number = static_cast<int>(call.fd());
+    const auto entries = call.services.epolls.registrations(call.guest.tid(), number);
+    if (!entries.empty()) {
+      const Status moved = local::register_again(call.guest.tid(), entries, number, fast->get());
+      if (!moved) {
+        log::debug("sandbox", "epoll: {}", describe(moved.error()));
+        return stay(Path::kSupervisorError);
+      }
+    }
+  } else {
+    ::fcntl(fast->get(), F_SETFL, 0);  // it was made non-blocking
+  }
+
+  if (!table.commit(line, connection.ticket)) return stay(Path::kServerWentAhead);
+
+  ReplaceFd reply;
+  reply.number = call.fd();
+  reply.fd = std::move(*fast);
+  reply.close_on_exec = (connection.file_flags & O_CLOEXEC) != 0;
+  auto replaced = std::make_shared<bool>(false);
+  reply.replaced = [&services = call.services, replaced,
+                    tcp = std::move(connection.tcp)](const Status& placed) mutable {
+    *replaced = static_cast<bool>(placed);
+    if (placed) abandon(tcp.get());
+    services.statistics.count(placed ? Path::kUpgraded : Path::kInterrupted);
+  };
+  reply.answered = [&services = call.services, replaced, fast_cookie,
+                    tcp_cookie = connection.cookie](const Status& delivered) {
+    if (!delivered) services.unheard.add(*replaced ? fast_cookie : tcp_cookie);
+    if (*replaced) services.notes.forget(tcp_cookie);
+  };
+  return reply;
+}
+
+}  // namespace shunt::sandbox

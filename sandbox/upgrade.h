@@ -1,0 +1,32 @@
+// The client's half of the upgrade: from an established TCP connection to a fast one, or a reason
+// why not.
+//
+// The order is what makes it safe. The kernel has connected the program's own socket. The server's
+// namespace is asked for the connection; only if the kernel knows it there, established, can it
+// reach that listener's accept queue. The offer goes into the mailbox; the line in the node table
+// is closed by compare-and-swap, which fails if the server has stopped waiting; the descriptor is
+// replaced; and the old connection is reset, which is how the server hears that the offer holds.
+// Giving up at any step is closing the offer: the server sees its end hang up and hands out TCP.
+#pragma once
+
+#include "netstack/local/fast_socket.h"
+#include "sandbox/call.h"
+
+namespace shunt::sandbox {
+
+/// An established connection of a guest, on a duplicate of its socket.
+struct Established {
+  UniqueFd tcp;
+  std::uint64_t cookie = 0;
+  int family = AF_INET;
+  std::uint64_t ticket = 0;  ///< of the worker's line, still open
+  int file_flags = 0;        ///< O_NONBLOCK and O_CLOEXEC, as in the guest
+};
+
+/// The answer to connect(2). Closes the line in every case.
+Reply upgrade(Call& call, Established connection);
+
+/// Options with which a socket cannot be replaced by another one.
+bool has_unusual_options(int socket, const SocketOptions& noted);
+
+}  // namespace shunt::sandbox
