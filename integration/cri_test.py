@@ -43,10 +43,12 @@ class Pods(harness.NodeTest):
         self.assertEqual(("out\n", "err\n"), (both.stdout, both.stderr))
         wait_until(lambda: len(one.log()) == 2, "log of the container")
         self.assertEqual({("stdout", "to stdout"), ("stderr", "to stderr")}, set(one.log()))
-        # The pod's network is shared: one serves, the other asks, over localhost and the pod's address.
-        self.cri.exec(one, "sh", "-c", "mkdir -p /www; echo page > /www/index.html; httpd -p 80 -h /www")
+        # The pod's network is shared: one serves, the other asks, by localhost and the pod's address.
+        self.cri.exec(one, "sh", "-c",
+                      "mkdir -p /www; echo page > /www/index.html; httpd -p 80 -h /www")
         for host in ("127.0.0.1", self.cri.pod_address(pod)):
-            self.assertEqual("page\n", self.cri.exec(two, "wget", "-q", "-O-", f"http://{host}/").stdout)
+            answer = self.cri.exec(two, "wget", "-q", "-O-", f"http://{host}/")
+            self.assertEqual("page\n", answer.stdout)
 
     def test_stats(self):
         pod = self.pod("stats")
@@ -73,7 +75,8 @@ class Pods(harness.NodeTest):
     def test_stop_gives_time(self):
         pod = self.pod("polite")
         container = self.cri.run_container(
-            pod, "polite", "sh", "-c", "trap 'echo bye; exit 5' TERM; echo ready; while :; do sleep 0.1; done")
+            pod, "polite", "sh", "-c",
+            "trap 'echo bye; exit 5' TERM; echo ready; while :; do sleep 0.1; done")
         wait_until(lambda: container.log(), "line of the container")
         self.cri.stop_container(container, grace=20)
         self.assertEqual(5, self.cri.status(container).exit_code)
@@ -100,7 +103,8 @@ class Pods(harness.NodeTest):
     def test_out_of_memory(self):
         pod = self.pod("greedy")
         container = self.cri.run_container(
-            pod, "greedy", "dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1", memory=8 << 20)
+            pod, "greedy", "dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1",
+            memory=8 << 20)
         self.assertEqual(137, self.cri.wait_exit(container).exit_code)
         # The event of the kill and the exit take different ways to CRI.
         wait_until(lambda: self.cri.status(container).reason == "OOMKilled", "reason OOMKilled")

@@ -26,7 +26,9 @@ class Runtimes(harness.NodeTest):
         script = os.path.join(self.node.dir, "runtime.sh")
         with open(script, "w", encoding="utf-8") as file:
             file.write(f"""#!/bin/bash
-for word; do case $word in create|start|exec|kill|delete|pause|update) command=$word; break;; esac; done
+for word; do
+  case $word in create|start|exec|kill|delete|pause|update) command=$word; break ;; esac
+done
 {body}
 exec {paths.tool("runc")} "$@"
 """)
@@ -119,8 +121,8 @@ exec {paths.tool("runc")} "$@"
         self.fails(self.config("[[ $command == create ]] && exit 0"), "create")
 
     def test_create_talks_nonsense(self):
-        self.fails(self.config("[[ $command == create ]] && { head -c 1000000 /dev/urandom; exit 1; }"),
-                   "create")
+        self.fails(self.config(
+            "[[ $command == create ]] && { head -c 1000000 /dev/urandom; exit 1; }"), "create")
 
     def test_runtime_is_missing(self):
         path = self.node.write_config({"runtime": {"binary": "/no/such/runtime"}},

@@ -2,8 +2,8 @@
 
 A test file defines unittest cases and ends with `harness.main()`. Exit status 77 means skipped, with
 the reason as the last line. Environment: SHUNT_BUILD, the build under test; SHUNT_QUICK=1, smaller
-numbers; SHUNT_TEST_RUNTIME=io.containerd.runc.v2, run the tests against containerd's own shim, to see
-whether an expectation is containerd's or ours.
+numbers; SHUNT_TEST_RUNTIME=io.containerd.runc.v2, run the tests against containerd's own shim, to
+see whether an expectation is containerd's or ours.
 """
 
 import os
@@ -12,7 +12,8 @@ import sys
 import unittest
 
 sys.dont_write_bytecode = True
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "scripts"))
+_HERE = os.path.dirname(os.path.realpath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(_HERE), "scripts"))
 
 from lib import RUNC, SHUNT, Node, paths  # noqa: E402
 from lib.node import wait_until  # noqa: E402

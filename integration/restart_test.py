@@ -70,8 +70,8 @@ class ContainerdDies(harness.NodeTest):
         pid = tasks.call("Start", container_id="c", exec_id="x").pid
         self.restart(lambda: os.kill(pid, signal.SIGTERM))
         tasks = self.node.task_service
-        self.assertEqual(143, tasks.call("Wait", container_id="c", exec_id="x").exit_status)
-        self.assertEqual(143, tasks.call("DeleteProcess", container_id="c", exec_id="x").exit_status)
+        for method in ("Wait", "DeleteProcess"):
+            self.assertEqual(143, tasks.call(method, container_id="c", exec_id="x").exit_status)
 
     def test_repeated_restarts(self):
         self.node.start("c", "sleep", "1000", runtime=RUNTIME)
@@ -145,7 +145,7 @@ class ShimDies(harness.NodeTest):
         self.node.remove("c")
 
     def test_terminated_politely(self):
-        """SIGTERM, as on a node that shuts down: the shim and its container end, nothing is left."""
+        """SIGTERM, as on a node that shuts down: shim and container end, nothing is left."""
         self.node.start("c", "sleep", "1000", runtime=RUNTIME)
         os.kill(self.node.shim_of("c"), signal.SIGTERM)
         wait_until(lambda: not self.node.tasks(), "end of the task", 20)

@@ -44,7 +44,8 @@ def terminal(stage):
                                   "echo ready; read line; echo got $line"),
                    [(b"ready", b"hello\r")])
     stage.terminal("resize", argv("sh", "-c", stage.SIZED +
-                                  "echo ready; until stty size | grep -q '44 55'; do sleep 0.05; done; echo resized"),
+                                  "echo ready; until stty size | grep -q '44 55'; do sleep 0.05; done;"
+                                  " echo resized"),
                    [(b"ready", (44, 55))])
     stage.terminal("interrupt", argv("sh", "-c", stage.SIZED + "echo ready; cat; echo $?"),
                    [(b"ready", b"\x03")])
@@ -76,8 +77,8 @@ def read_only_root(stage):
 
 @scenario
 def other_user(stage):
-    stage.run_fed("user", b"from stdin", "sh", "-c", "id; touch /file; echo out; echo err >&2; cat",
-                  image=USER)
+    stage.run_fed("user", b"from stdin", "sh", "-c",
+                  "id; touch /file; echo out; echo err >&2; cat", image=USER)
     stage.terminal("terminal", stage.node.run_argv(
         stage.id, "sh", "-c", stage.SIZED + "id -u; echo ok > /dev/tty", image=USER, runtime=stage.runtime,
         flags=["--rm", "-t"]))
@@ -92,7 +93,8 @@ def will_not_start(stage):
     stage.run("not a program", "/bin/garbage", image=NOT_EXECUTABLE)
     stage.run("directory", "/tmp")
     stage.run("cwd is a file", "true", flags=["--cwd", "/etc/passwd"])
-    stage.run("bad mount", "true", flags=["--mount", "type=bind,src=/no/such,dst=/mnt,options=rbind"])
+    stage.run("bad mount", "true",
+              flags=["--mount", "type=bind,src=/no/such,dst=/mnt,options=rbind"])
     stage.run("detached", "/no/such/program", rm=False, flags=["-d", "--null-io"])
     stage.ctr("no task is left", "task", "ls")
 

@@ -33,7 +33,8 @@ def exec_on_terminal(stage):
     stage.terminal("typing", argv("sh", "-c", stage.SIZED + "echo ready; read line; echo got $line"),
                    [(b"ready", b"hello\r")])
     stage.terminal("resize", argv("sh", "-c", stage.SIZED +
-                                  "echo ready; until stty size | grep -q '44 55'; do sleep 0.05; done; echo resized"),
+                                  "echo ready; until stty size | grep -q '44 55'; do sleep 0.05; done;"
+                                  " echo resized"),
                    [(b"ready", (44, 55))])
 
 

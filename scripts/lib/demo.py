@@ -49,8 +49,8 @@ def show_pod(node, handler, runtime):
                     f"pod address {cri.pod_address(pod)}")
             wait_until(web.log, "log of the web server")
             command("log of web", "\n".join(text for _, text in web.log()))
-            page = wait_until(lambda: cri.exec(client, "wget", "-q", "-O-", "http://localhost/").stdout,
-                              "page")
+            get = ("wget", "-q", "-O-", "http://localhost/")
+            page = wait_until(lambda: cri.exec(client, *get).stdout, "page")
             command("ExecSync client: wget -q -O- http://localhost/", page)
             command("processes of the node", tree(node))
         shim, = node.shims(runtime)

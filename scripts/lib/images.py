@@ -165,7 +165,10 @@ class Image:
                 tar.addfile(info, layer)
 
 
-_PASSWD = b"root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/tmp:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"
+_PASSWD = b"""root:x:0:0:root:/root:/bin/sh
+user:x:1000:1000:user:/tmp:/bin/sh
+nobody:x:65534:65534::/:/bin/false
+"""
 _GROUP = b"root:x:0:\nuser:x:1000:\nnogroup:x:65534:\n"
 
 
@@ -247,7 +250,8 @@ def _unpack(packages):
                 )
                 deb = next(name for name in os.listdir(work) if name.endswith(".deb"))
                 tree = os.path.join(work, "tree")
-                subprocess.run(["/usr/bin/dpkg-deb", "-x", os.path.join(work, deb), tree], check=True)
+                deb = os.path.join(work, deb)
+                subprocess.run(["/usr/bin/dpkg-deb", "-x", deb, tree], check=True)
                 os.rename(tree, folder)
         folders.append(folder)
     return folders

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""The process that owns a node: its namespaces, its containerd, everything below it, and the end of it.
+"""The process that owns a node: its namespaces, its containerd, everything below it, and its end.
 
 `node.py` starts one keeper per node and talks to it in JSON lines over stdin and stdout. The keeper
 lives in a mount namespace of its own, in which /run and /var/lib/cni are empty and private, so
@@ -12,7 +12,7 @@ it, removes the cgroups and the directory, and exits; the namespaces and their m
 
     keeper.py DIR NAME own|host       (the last: which network namespace)
 
-Requests: {"spawn": argv, "env": {...}, "log": path} -> {"pid": N}; {"stop": true} -> {"left": [...]}.
+Requests: {"spawn": argv, "env": {...}, "log": path} -> {"pid": N}; {"stop": true} -> {"left": [..]}
 """
 
 import ctypes

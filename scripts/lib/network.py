@@ -1,11 +1,11 @@
-"""Nodes on one network, as a cluster has them: a veth pair between two, routes to each other's pods."""
+"""Nodes on one network, as a cluster has them: a veth pair, and routes to each other's pods."""
 
 from . import paths
 
 
 def join(one, other, network="198.19.0"):
-    """Connects two nodes with networks of their own: they get NETWORK.1 and NETWORK.2 on `eth0`, and
-    each a route to the other's pod subnet. Returns the two addresses. Ends with the nodes."""
+    """Connects two nodes with networks of their own: they get NETWORK.1 and NETWORK.2 on `eth0`,
+    and each a route to the other's pod subnet. Returns the two addresses. Ends with the nodes."""
     ip = paths.tool("ip")
     one.execute([ip, "link", "add", "eth0", "type", "veth",
                  "peer", "name", "eth0", "netns", str(other.pid)])

@@ -17,11 +17,9 @@ import sys
 import threading
 import time
 
-from . import paths, proc
+from . import configuration, paths, proc, traces
+from .configuration import RUNC, SHUNT
 from .images import IMAGES
-
-RUNC = "io.containerd.runc.v2"
-SHUNT = "io.containerd.shunt.v2"
 
 _KEEPER = os.path.join(os.path.dirname(os.path.realpath(__file__)), "keeper.py")
 
@@ -31,7 +29,7 @@ class Skip(Exception):
 
 
 class CommandFailed(Exception):
-    """A command ended with an exit status that was not expected; `result` is what subprocess gave."""
+    """A command ended with an unexpected exit status; `result` is what subprocess gave."""
 
     def __init__(self, result):
         self.result = result
@@ -182,33 +180,7 @@ class Node:
 
     def _write_configuration(self):
         self.write_config(self.config)
-        cni = os.path.join(self.dir, "cni")
-        os.mkdir(cni)
-        bridge = {
-            "cniVersion": "0.4.0",
-            "name": "shunt",
-            "plugins": [
-                {
-                    "type": "bridge",
-                    "bridge": "cni0",
-                    "isGateway": True,
-                    "isDefaultGateway": True,
-                    "hairpinMode": True,
-                    "ipMasq": False,
-                    "ipam": {
-                        "type": "host-local",
-                        "dataDir": os.path.join(self.dir, "ipam"),
-                        "ranges": [[{"subnet": self.subnet}]],
-                    },
-                },
-                {"type": "portmap", "capabilities": {"portMappings": True}},
-            ],
-        }
-        with open(os.path.join(cni, "10-shunt.conflist"), "w", encoding="utf-8") as file:
-            json.dump(bridge, file)
-        with open(os.path.join(self.dir, "config.toml"), "w", encoding="utf-8") as file:
-            file.write(_CONTAINERD.format(dir=self.dir, pause=IMAGES["pause"].reference,
-                                          shunt=SHUNT, runc=RUNC))
+        configuration.write(self.dir, self.subnet)
 
     def write_config(self, config, path=None):
         """Writes a Shunt configuration (JSON is YAML) with the node's own state directory, and
@@ -403,92 +375,7 @@ class Node:
             pid = parents.get(pid, 0)
         return pid or None
 
-    def cgroups(self):
-        """Cgroup directories of the node's containers, in every hierarchy."""
-        base = "/sys/fs/cgroup"
-        found = []
-        for hierarchy in [base, *(entry.path for entry in os.scandir(base) if entry.is_dir())]:
-            for folder, below, _ in os.walk(os.path.join(hierarchy, self.name)):
-                found += [os.path.join(folder, name) for name in below]
-        return found
-
     def traces(self):
-        """What containers and shims leave on a node while they live, by kind. All lists are empty
-        when nothing runs and everything was cleaned up."""
-        state = os.path.join(self.dir, "state")
-        tasks = os.path.join(state, "io.containerd.runtime.v2.task")
-        keeper_root = f"/proc/{self.pid}/root"
-        return {
-            "processes": [
-                f"{pid} {' '.join(proc.cmdline(pid)) or proc.status(pid).get('Name')}"
-                for pid in proc.descendants(self.pid)
-                if pid != self.containerd_pid and proc.alive(pid)
-                and os.path.basename((proc.cmdline(pid) or [""])[0]) != "containerd"
-            ],
-            "mounts": [
-                path for path in proc.mounts(self.pid)
-                if path.startswith((tasks, os.path.join(self.dir, "shunt"), "/run/netns/"))
-            ],
-            "cgroups": self.cgroups(),
-            "sockets": _names(f"{keeper_root}/run/containerd/s"),
-            "bundles": [
-                os.path.join(namespace, id)
-                for namespace in _names(tasks)
-                for id in _names(os.path.join(tasks, namespace))
-            ],
-            "runc": [
-                os.path.join(namespace, id)
-                for namespace in _names(f"{keeper_root}/run/containerd/runc")
-                for id in _names(f"{keeper_root}/run/containerd/runc/{namespace}")
-            ],
-            "shunt": [
-                os.path.relpath(os.path.join(folder, name), self.dir)
-                for folder, _, names in os.walk(os.path.join(self.dir, "shunt"))
-                for name in names
-            ],
-        }
-
-
-def _names(folder):
-    try:
-        return sorted(os.listdir(folder))
-    except FileNotFoundError:
-        return []
-
-
-# restrict_oom_score_adj: a machine without CAP_SYS_RESOURCE cannot lower a score, and pause's is -998.
-_CONTAINERD = """\
-version = 2
-root = "{dir}/root"
-state = "{dir}/state"
-disabled_plugins = [
-  "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
-  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs",
-  "io.containerd.tracing.processor.v1.otlp", "io.containerd.internal.v1.tracing",
-]
-[grpc]
-  address = "{dir}/c.sock"
-[debug]
-  level = "info"
-[plugins."io.containerd.internal.v1.opt"]
-  path = "{dir}/opt"
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "{pause}"
-  restrict_oom_score_adj = true
-  netns_mounts_under_state_dir = true
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
-    conf_dir = "{dir}/cni"
-  [plugins."io.containerd.grpc.v1.cri".containerd]
-    default_runtime_name = "runc"
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-      runtime_type = "{runc}"
-      pod_annotations = ["shunt.io/*"]
-      container_annotations = ["shunt.io/*"]
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.shunt]
-      runtime_type = "{shunt}"
-      pod_annotations = ["shunt.io/*"]
-      container_annotations = ["shunt.io/*"]
-      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.shunt.options]
-        ConfigPath = "{dir}/shunt.yaml"
-"""
+        """What containers and shims leave on a node while they live, by kind (traces.py). All lists
+        are empty when nothing runs and everything was cleaned up."""
+        return traces.of(self)

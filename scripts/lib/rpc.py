@@ -1,4 +1,5 @@
-"""gRPC without generated stubs: protoc makes the messages at run time, services are read from them."""
+"""gRPC without generated stubs: protoc makes the messages when needed, services are read from them.
+"""
 
 import hashlib
 import importlib.util
