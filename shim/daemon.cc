@@ -13,7 +13,11 @@
 
 #include "config/load.h"
 #include "netstack/base/log.h"
+#include "sandbox/supervisor.h"
 #include "shim/events.h"
+#include "shim/files.h"
+#include "shim/inspect/document.h"
+#include "shim/inspect/server.h"
 #include "shim/privilege.h"
 #include "shim/process/reaper.h"
 #include "shim/start.h"
@@ -106,13 +110,37 @@ int run_daemon(const CommandLine& line) {
     ::unlink(socket.c_str());
     leave();
   };
-  task::Service service{loop, reaper, events, {line.containerd_namespace, *config, end}};
+  const auto spec = oci::summarize_spec(read_file("config.json", 16 << 20).value_or(""));
+  const PodIdentity pod = identify_pod(line.id, spec.value_or(oci::SpecSummary{}));
+  // Started with the first descriptor: a pod whose containers are not supervised pays nothing.
+  std::unique_ptr<sandbox::Supervisor> supervisor;
+  Supervision supervision{
+      loop, *config, [&](sandbox::ReceivedListener received) {
+        if (!supervisor) {
+          auto started = sandbox::Supervisor::start({pod.id, config->state, config->upgrade});
+          if (!started) return log::error("shim", "no supervisor: {}", describe(started.error()));
+          supervisor = std::move(*started);
+        }
+        const bool exec = received.state.status == "running";
+        const Status added = supervisor->add(std::move(received.notify),
+                                             received.state.container_id, received.state.pid, exec);
+        if (!added)
+          log::error("shim", "{} is not supervised: {}", received.state.container_id,
+                     describe(added.error()));
+      }};
+  task::Service service{
+      loop, reaper, events, {line.containerd_namespace, *config, &supervision, end}};
+  InspectServer inspect{
+      loop, [&] { return inspect_document(pod, service, supervision, supervisor.get()); }};
+  if (const Status listening = inspect.listen(inspect_directory(config->state), pod.id); !listening)
+    log::warn("shim", "shunt inspect will not see this pod: {}", describe(listening.error()));
   server.emplace(loop, std::move(listener), [&](ttrpc::Call call, ttrpc::Responder respond) {
     service.handle(std::move(call), std::move(respond));
   });
   const Signals signals{loop, end, [&] {
                           log::info("shim", "{} containers, {} clients, {} events dropped",
-                                    service.containers(), server->connections(), events.dropped());
+                                    service.containers().size(), server->connections(),
+                                    events.dropped());
                         }};
   log::info("shim", "Shunt {} serves {} on {}", SHUNT_VERSION, line.id, socket);
   loop.run();

@@ -1,5 +1,5 @@
-// containerd-shim-shunt-v2: what containerd starts for the runtime io.containerd.shunt.v2. Called by the
-// name `shunt` it is the command for people.
+// containerd-shim-shunt-v2: what containerd starts for the runtime io.containerd.shunt.v2. Called
+// by the name `shunt` it is the command for people.
 #include <cstdio>
 #include <string_view>
 

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <charconv>
+#include <filesystem>
 
 #include "netstack/base/log.h"
 #include "shim/cgroup/metrics.h"
@@ -21,6 +22,17 @@ std::string_view take_line(std::string_view& text) {
   const auto line = text.substr(0, text.find('\n'));
   text.remove_prefix(std::min(text.size(), line.size() + 1));
   return line;
+}
+
+void read_processes(const std::string& folder, std::vector<pid_t>& pids) {
+  const auto text = read_file(folder + "/cgroup.procs", 4 << 20).value_or("");
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    const auto line = take_line(rest);
+    pid_t pid = 0;
+    if (std::from_chars(line.data(), line.data() + line.size(), pid).ec == std::errc{})
+      pids.push_back(pid);
+  }
 }
 
 }  // namespace
@@ -88,15 +100,11 @@ std::vector<pid_t> Cgroup::processes() const {
   for (const std::string_view controller : {"devices", "pids", "memory", "cpu", "freezer"}) {
     const std::string at = folder(controller);
     if (at.empty()) continue;
-    const auto text = read_file(at + "/cgroup.procs", 4 << 20);
-    if (!text) return pids;
-    std::string_view rest = *text;
-    while (!rest.empty()) {
-      const auto line = take_line(rest);
-      pid_t pid = 0;
-      if (std::from_chars(line.data(), line.data() + line.size(), pid).ec == std::errc{})
-        pids.push_back(pid);
-    }
+    read_processes(at, pids);
+    // A container may have groups of its own below (systemd, a nested runtime).
+    std::error_code ignored;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator{at, ignored})
+      if (entry.is_directory(ignored)) read_processes(entry.path(), pids);
     return pids;
   }
   return pids;

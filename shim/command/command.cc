@@ -4,7 +4,9 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "config/load.h"
 #include "shim/command/check.h"
+#include "shim/command/inspect.h"
 #include "shim/command/table.h"
 
 namespace shunt::command {
@@ -68,13 +70,34 @@ int main(int argc, char** argv) {
   CLI::App* check = app.add_subcommand("check", "Is this host fit? Exit code 0: yes, 1: no");
   add_output(check);
 
+  InspectOptions options;
+  CLI::App* look =
+      app.add_subcommand("inspect", "What Shunt did for the pods of this node, or for one");
+  look->add_option(
+      "name", options.name,
+      "a pod or container: its id or the beginning of it, its name, or namespace/name");
+  look->add_option("--state", options.state, "Shunt's state directory (default: as configured)");
+  look->add_flag("-w,--watch", options.watch, "again every second");
+  add_output(look);
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     const int code = app.exit(error);
     return code == 0 ? 0 : 2;
   }
-  return run_check(config_path, output == "json");
+  if (check->parsed()) return run_check(config_path, output == "json");
+  options.json = output == "json";
+  if (options.state.empty()) {
+    const auto config =
+        config_path.empty() ? config::load_default() : config::load_file(config_path);
+    if (!config) {
+      std::fprintf(stderr, "shunt: %s\n", config.error().c_str());
+      return 1;
+    }
+    options.state = config->state;
+  }
+  return inspect(options);
 }
 
 }  // namespace shunt::command

@@ -146,7 +146,8 @@ Co<Outcome> Runtime::run(std::vector<std::string> arguments, Streams streams, st
     }
     // runc names itself in its errors; of another runtime one should know who speaks.
     const std::string name = settings_.binary.substr(settings_.binary.rfind('/') + 1);
-    if (name != "runc" && !outcome.message.empty() && outcome.message.find(name) == std::string::npos)
+    if (name != "runc" && !outcome.message.empty() &&
+        outcome.message.find(name) == std::string::npos)
       outcome.message.insert(0, name + ": ");
     if (outcome.message.empty())
       outcome.message = fmt::format("{} {} ended with status {} and gave no reason",

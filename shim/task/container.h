@@ -44,6 +44,7 @@ struct Container {
 
   std::string id;
   std::string bundle;
+  std::string name;  ///< Kubernetes' name for it, if it has one
   oci::Runtime runtime;
   std::shared_ptr<Process> init;
   std::map<std::string, std::shared_ptr<Process>> execs;

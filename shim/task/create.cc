@@ -54,7 +54,18 @@ Co<Answer<wire::CreateTaskResponse>> Service::create(wire::CreateTaskRequest req
   container->io_gid = options.io_gid;
   const auto spec =
       oci::summarize_spec(read_file(request.bundle() + "/config.json", 16 << 20).value_or(""));
-  if (spec) container->private_pid_namespace = spec->private_pid_namespace;
+  if (spec) {
+    container->private_pid_namespace = spec->private_pid_namespace;
+    const auto name = spec->annotations.find("io.kubernetes.cri.container-name");
+    if (name != spec->annotations.end()) container->name = name->second;
+  }
+  if (options_.supervision != nullptr) {
+    const auto prepared = options_.supervision->prepare(request.bundle(), id);
+    if (!prepared) {
+      creating_.erase(id);
+      co_return ttrpc::unknown(prepared.error());
+    }
+  }
 
   const std::string rootfs = request.bundle() + "/rootfs";
   const auto mounted = mount_all(mounts_of(request), rootfs);
@@ -69,6 +80,7 @@ Co<Answer<wire::CreateTaskResponse>> Service::create(wire::CreateTaskRequest req
   } else {
     init->streams.close();
     static_cast<void>(unmount_all(rootfs, true));
+    if (options_.supervision != nullptr) options_.supervision->forget(id);
   }
   co_return answer;
 }
@@ -123,6 +135,15 @@ Co<Answer<wire::CreateTaskResponse>> Service::create_mounted(wire::CreateTaskReq
   }
   init->pid = static_cast<pid_t>(pid);
   container->cgroup = Cgroup::of(init->pid);
+  if (container
+          ->cgroup) {  // from now on: a fast container can run out of memory before Start returns
+    container->oom =
+        std::make_unique<OomWatch>(loop_, *container->cgroup, [this, id = container->id] {
+          wire::TaskOOM event;
+          event.set_container_id(id);
+          events_.publish(event);
+        });
+  }
 
   wire::TaskCreate event;
   event.set_container_id(container->id);

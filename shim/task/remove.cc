@@ -66,6 +66,7 @@ Co<Answer<wire::DeleteResponse>> Service::remove(wire::DeleteRequest request) {
   }
   co_await drain_and_unmount(container);
   containers_.erase(container->id);
+  if (options_.supervision != nullptr) options_.supervision->forget(container->id);
 
   const wire::DeleteResponse response = response_for(*process);
   wire::TaskDelete event;

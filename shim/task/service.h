@@ -16,6 +16,7 @@
 #include "config/config.h"
 #include "shim/events.h"
 #include "shim/proto/task.pb.h"
+#include "shim/supervision.h"
 #include "shim/task/container.h"
 #include "shim/ttrpc/server.h"
 #include "shim/ttrpc/status.h"
@@ -29,6 +30,7 @@ class Service {
   struct Options {
     std::string containerd_namespace;
     config::Config config;
+    Supervision* supervision = nullptr;  ///< outlives the service
     std::function<void()> on_shutdown;  ///< the last container is gone and containerd said Shutdown
   };
   Service(EventLoop& loop, Reaper& reaper, Events& events, Options options);
@@ -36,7 +38,9 @@ class Service {
   /// Server::Handler.
   void handle(ttrpc::Call call, ttrpc::Responder respond);
 
-  std::size_t containers() const { return containers_.size(); }
+  const std::map<std::string, std::shared_ptr<Container>>& containers() const {
+    return containers_;
+  }
 
   // The methods, as in the .proto. create.cc
   Co<Answer<wire::CreateTaskResponse>> create(wire::CreateTaskRequest request);

@@ -2,6 +2,7 @@
 //
 // The start event is published before any exit of the process, however short it lives: while Start
 // is under way an exit waits in Process::early_exit.
+#include <signal.h>
 #include <unistd.h>
 
 #include "netstack/base/log.h"
@@ -33,14 +34,6 @@ Co<Answer<wire::StartResponse>> Service::start_init(ContainerPtr container) {
     co_return ttrpc::unknown("OCI runtime start failed: " + started.message);
   }
   init->state = State::kRunning;
-  if (container->cgroup) {
-    container->oom =
-        std::make_unique<OomWatch>(loop_, *container->cgroup, [this, id = container->id] {
-          wire::TaskOOM event;
-          event.set_container_id(id);
-          events_.publish(event);
-        });
-  }
   wire::TaskStart event;
   event.set_container_id(container->id);
   event.set_pid(static_cast<std::uint32_t>(init->pid));
@@ -64,6 +57,7 @@ Co<Answer<wire::StartResponse>> Service::start_exec(ContainerPtr container, Proc
     // Waiters must not hang, and Delete must work: the process counts as ended.
     process->starting = false;
     process->streams.close();
+    if (process->pid > 0) ::kill(process->pid, SIGKILL);  // it runs, but nobody could talk to it
     on_exit(container, process, ChildExit{255, std::chrono::system_clock::now()});
     co_return ttrpc::unknown(run.error());
   }

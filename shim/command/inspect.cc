@@ -1,0 +1,169 @@
+#include "shim/command/inspect.h"
+
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "netstack/base/unique_fd.h"
+#include "shim/command/table.h"
+#include "shim/files.h"
+#include "shim/inspect/server.h"
+
+namespace shunt::command {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string text_of(const Json& object, const char* key) {
+  const auto it = object.find(key);
+  if (it == object.end() || it->is_null()) return "-";
+  return it->is_string() ? it->get<std::string>() : it->dump();
+}
+
+const Json& list_of(const Json& object, const char* key) {
+  static const Json none = Json::array();
+  const auto it = object.find(key);
+  return it == object.end() ? none : *it;
+}
+
+// Empty if nobody answers there: the socket of a shim that died.
+std::optional<Json> ask(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) return std::nullopt;
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  const UniqueFd fd{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  const timeval limit{5, 0};
+  ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0)
+    return std::nullopt;
+  Json document = Json::parse(read_descriptor(fd.get(), 256U << 20U), nullptr, false);
+  if (!document.is_object()) return std::nullopt;
+  return document;
+}
+
+bool is_named(const Json& document, const std::string& name) {
+  if (name.empty()) return true;
+  const Json& pod = list_of(document, "pod");
+  const std::string pod_name = text_of(pod, "name");
+  if (name == pod_name || name == text_of(pod, "namespace") + "/" + pod_name ||
+      text_of(pod, "id").starts_with(name))
+    return true;
+  for (const Json& container : list_of(document, "containers"))
+    if (text_of(container, "id").starts_with(name) || text_of(container, "name") == name)
+      return true;
+  return false;
+}
+
+std::string shortened(const std::string& id) { return id.size() == 64 ? id.substr(0, 13) : id; }
+
+void print_pod(const Json& document) {
+  const Json& pod = list_of(document, "pod");
+  const std::string name = text_of(pod, "name") == "-" ? ""
+                                                       : " (" + text_of(pod, "namespace") + "/" +
+                                                             text_of(pod, "name") + ")";
+  std::printf("POD %s%s   shim %s, Shunt %s\n", shortened(text_of(pod, "id")).c_str(), name.c_str(),
+              text_of(document, "shim_pid").c_str(), text_of(document, "version").c_str());
+  std::string addresses;
+  for (const Json& address : list_of(document, "addresses"))
+    addresses += (addresses.empty() ? "" : ", ") + address.get<std::string>();
+  if (!addresses.empty()) std::printf("  addresses: %s\n", addresses.c_str());
+
+  Table containers{{"CONTAINER", "NAME", "PID", "STATE", "EXECS", "SUPERVISED"}};
+  for (const Json& container : list_of(document, "containers")) {
+    const bool supervised = container.value("supervised", false);
+    containers.add({shortened(text_of(container, "id")), text_of(container, "name"),
+                    text_of(container, "pid"), text_of(container, "state"),
+                    text_of(container, "execs"),
+                    supervised ? "yes" : "no: " + text_of(container, "why")});
+  }
+  if (!containers.empty()) std::printf("\n%s", containers.text(2).c_str());
+
+  if (document.contains("why_not"))
+    std::printf("\n  no connection is upgraded: %s\n", text_of(document, "why_not").c_str());
+
+  Table listeners{{"LISTENER", "SUPERVISED"}};
+  for (const Json& listener : list_of(document, "listeners"))
+    listeners.add(
+        {text_of(listener, "address"), listener.value("supervised", false) ? "yes" : "no"});
+  if (!listeners.empty()) std::printf("\n%s", listeners.text(2).c_str());
+
+  Table connections{{"FAST CONNECTION", "PEER", "DIRECTION", "UNREAD", "UNSENT", "PEER POD"}};
+  for (const Json& connection : list_of(document, "connections"))
+    connections.add({text_of(connection, "local"), text_of(connection, "remote"),
+                     text_of(connection, "direction"), text_of(connection, "unread_bytes"),
+                     text_of(connection, "unsent_bytes"),
+                     shortened(text_of(connection, "peer_pod"))});
+  if (!connections.empty()) std::printf("\n%s", connections.text(2).c_str());
+
+  Table paths{{"CONNECTIONS BY PATH", "COUNT"}};
+  for (const Json& path : list_of(document, "paths"))
+    if (path.value("count", 0) != 0) paths.add({text_of(path, "path"), text_of(path, "count")});
+  if (!paths.empty()) std::printf("\n%s", paths.text(2).c_str());
+
+  Table calls{{"TRAPPED CALL", "OUTCOME", "COUNT"}};
+  for (const Json& call : list_of(document, "calls"))
+    if (call.value("count", 0) != 0)
+      calls.add({text_of(call, "call"), text_of(call, "outcome"), text_of(call, "count")});
+  if (!calls.empty()) std::printf("\n%s", calls.text(2).c_str());
+
+  Table latency{{"ANSWERED WITHIN", "CALLS"}};
+  for (const Json& bucket : list_of(document, "latency"))
+    if (bucket.value("count", 0) != 0)
+      latency.add({text_of(bucket, "within_us") + " us", text_of(bucket, "count")});
+  if (!latency.empty()) std::printf("\n%s", latency.text(2).c_str());
+  std::printf("\n");
+}
+
+int inspect_once(const InspectOptions& options) {
+  const std::string directory = inspect_directory(options.state);
+  std::error_code problem;
+  std::vector<std::string> sockets;
+  for (const auto& entry : std::filesystem::directory_iterator{directory, problem})
+    sockets.push_back(entry.path());
+  if (problem && problem != std::errc::no_such_file_or_directory) {
+    std::fprintf(stderr, "shunt: cannot read %s: %s\n", directory.c_str(),
+                 problem.message().c_str());
+    return 1;
+  }
+  std::sort(sockets.begin(), sockets.end());
+  Json found = Json::array();
+  for (const auto& socket : sockets)
+    if (auto document = ask(socket); document && is_named(*document, options.name))
+      found.push_back(std::move(*document));
+  if (found.empty() && !options.name.empty()) {
+    std::fprintf(stderr,
+                 "shunt: no pod or container \"%s\" runs under Shunt here (state directory %s)\n",
+                 options.name.c_str(), options.state.c_str());
+    return 1;
+  }
+  if (options.json) {
+    std::printf("%s\n", found.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+  } else if (found.empty()) {
+    std::printf("No pod runs under Shunt here (state directory %s).\n", options.state.c_str());
+  } else {
+    for (const Json& document : found) print_pod(document);
+  }
+  std::fflush(stdout);
+  return 0;
+}
+
+}  // namespace
+
+int inspect(const InspectOptions& options) {
+  while (true) {
+    if (options.watch && !options.json) std::printf("\033[H\033[2J");
+    const int code = inspect_once(options);
+    if (!options.watch || code != 0) return code;
+    std::this_thread::sleep_for(std::chrono::seconds{1});
+  }
+}
+
+}  // namespace shunt::command
