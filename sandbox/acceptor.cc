@@ -5,7 +5,9 @@
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -38,6 +40,14 @@ int write_address(Guest& guest, const AcceptRequest& request, const Endpoint& en
   if (!bytes.empty() && !guest.copy_out(request.address, bytes)) return EFAULT;
   if (!guest.write(length_at, static_cast<int>(address.length))) return EFAULT;
   return 0;
+}
+
+/// Readable once the thread (before Linux 6.9: its process, if it is the leader) is dead.
+UniqueFd open_thread(pid_t tid) {
+  constexpr unsigned kThread = O_EXCL;  // PIDFD_THREAD
+  UniqueFd fd{static_cast<int>(::syscall(SYS_pidfd_open, tid, kThread))};
+  if (!fd.valid()) fd = UniqueFd{static_cast<int>(::syscall(SYS_pidfd_open, tid, 0))};
+  return fd;
 }
 
 void set_nonblocking(int fd, bool on) {
@@ -239,7 +249,13 @@ void Acceptor::park(AcceptRequest request, std::shared_ptr<Listener> listener, U
     }
     queue.watch = *watch;
   }
-  Waiting waiting{request, 0};
+  Waiting waiting;
+  waiting.request = request;
+  waiting.thread = open_thread(request.call.tid);
+  if (waiting.thread.valid())
+    if (const auto death = loop_.watch(waiting.thread.get(), EPOLLIN | EPOLLET,
+                                       [this, cookie](std::uint32_t) { drop_gone(cookie); }))
+      waiting.death = *death;
   const auto limit =
       std::chrono::seconds{timeout.tv_sec} + std::chrono::microseconds{timeout.tv_usec};
   if (limit.count() > 0) {
@@ -252,6 +268,7 @@ void Acceptor::park(AcceptRequest request, std::shared_ptr<Listener> listener, U
       });
       if (call == calls.end()) return;
       deliver(*services_, call->request.call, Fail{EAGAIN});
+      forget(*call);
       calls.erase(call);
       serve(cookie);
     });
@@ -267,15 +284,15 @@ void Acceptor::serve(std::uint64_t cookie) {
   while (!queue.calls.empty()) {
     Waiting& first = queue.calls.front();
     if (!first.request.call.waiting()) {
-      loop_.forget(first.timeout);
+      forget(first);
       queue.calls.pop_front();
       continue;
     }
     auto arrival = next(*queue.listener, queue.socket.get(), worker_);
     if (!arrival && arrival.error().number == EAGAIN) return;
-    const Waiting waiting = std::move(first);
+    Waiting waiting = std::move(first);
     queue.calls.pop_front();
-    loop_.forget(waiting.timeout);
+    forget(waiting);
     if (!arrival) {
       deliver(*services_, waiting.request.call, Fail{arrival.error().number});
       continue;
@@ -336,17 +353,27 @@ void Acceptor::answer(const AcceptRequest& request, std::shared_ptr<Listener> li
           hand_out(request, guest, std::move(listener), std::move(arrival), verdict));
 }
 
+void Acceptor::forget(Waiting& waiting) {
+  loop_.forget(waiting.timeout);
+  loop_.forget(waiting.death);
+  waiting.thread.reset();
+}
+
+void Acceptor::drop_gone(std::uint64_t cookie) {
+  const auto found = queues_.find(cookie);
+  if (found == queues_.end()) return;
+  std::erase_if(found->second.calls, [&](Waiting& waiting) {
+    if (waiting.request.call.waiting()) return false;
+    forget(waiting);
+    return true;
+  });
+  serve(cookie);
+}
+
 void Acceptor::drop_gone() {
   std::vector<std::uint64_t> cookies;
-  for (auto& [cookie, queue] : queues_) {
-    std::erase_if(queue.calls, [&](const Waiting& waiting) {
-      if (waiting.request.call.waiting()) return false;
-      loop_.forget(waiting.timeout);
-      return true;
-    });
-    cookies.push_back(cookie);
-  }
-  for (const std::uint64_t cookie : cookies) serve(cookie);
+  for (const auto& [cookie, queue] : queues_) cookies.push_back(cookie);
+  for (const std::uint64_t cookie : cookies) drop_gone(cookie);
 }
 
 }  // namespace shunt::sandbox

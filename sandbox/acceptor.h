@@ -51,10 +51,14 @@ class Acceptor {
   void drop_gone();
 
  private:
+  void drop_gone(std::uint64_t cookie);
+
   enum class Verdict { kTcp, kFast, kWait };
   struct Waiting {
     AcceptRequest request;
     EventLoop::Token timeout = 0;
+    UniqueFd thread;  ///< pidfd: our duplicate must not keep the listener of a dead program open
+    EventLoop::Token death = 0;
   };
   struct Queue {  // calls that wait for a connection on one listener
     std::shared_ptr<Listener> listener;
@@ -80,6 +84,7 @@ class Acceptor {
   // Loop thread.
   void park(AcceptRequest request, std::shared_ptr<Listener> listener, UniqueFd socket);
   void serve(std::uint64_t cookie);
+  void forget(Waiting& waiting);
   void wait_for_verdict(AcceptRequest request, std::shared_ptr<Listener> listener, Arrival arrival);
   void look_again(std::uint64_t key);
   void answer(const AcceptRequest& request, std::shared_ptr<Listener> listener, Arrival arrival,

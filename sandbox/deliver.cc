@@ -42,7 +42,8 @@ struct Deliver {
     answer.fd.reset();  // the guest's descriptor is the only one now, or there is none
     if (answer.replaced) answer.replaced(placed);
     // Not replaced: the call has not changed anything the guest sees, and still wants its value.
-    const Status sent = notify.send_value(call.id, answer.value);
+    const Status sent = answer.error == 0 ? notify.send_value(call.id, 0)
+                                          : notify.send_error(call.id, answer.error);
     end(placed ? Ending::kReplaced : Ending::kReturned, sent);
     if (answer.answered) answer.answered(sent);
   }

@@ -1,5 +1,7 @@
 #include "sandbox/epoll_cache.h"
 
+#include <algorithm>
+
 namespace shunt::sandbox {
 
 std::vector<local::EpollEntry> EpollCache::registrations(pid_t tid, int watched) {
@@ -8,13 +10,14 @@ std::vector<local::EpollEntry> EpollCache::registrations(pid_t tid, int watched)
   {
     const std::lock_guard guard{mutex_};
     const auto found = known_.find(tid);
-    if (found != known_.end() && now - found->second.taken < kFresh)
+    if (found != known_.end() && now < found->second.fresh_until)
       return local::find_registrations(tid, found->second.epolls, watched);
   }
   epolls = local::find_epolls(tid);
   const std::lock_guard guard{mutex_};
   if (known_.size() >= kMost) known_.clear();
-  known_[tid] = {epolls, now};
+  const auto done = std::chrono::steady_clock::now();
+  known_[tid] = {epolls, done + std::max<std::chrono::nanoseconds>(kFresh, kDear * (done - now))};
   return local::find_registrations(tid, epolls, watched);
 }
 

@@ -1,9 +1,8 @@
 // Which epoll instances a process has, so that a connect need not look at all of its descriptors.
 //
-// Looking is dear (1 µs a descriptor), and only programs with non-blocking sockets register before
-// they connect. The list is taken anew when a thread connects for the first time, and when it is
-// older than kFresh. An instance made and used in between by a thread that connected before is
-// missed; see README.md.
+// Looking is dear: 1 µs a descriptor. The list is taken anew when a thread connects for the first
+// time, and when it is older than kFresh, or than kDear times what taking it took. An instance made
+// and used in between by a thread that connected before is missed; see README.md.
 #pragma once
 
 #include <sys/types.h>
@@ -25,10 +24,11 @@ class EpollCache {
 
  private:
   static constexpr std::chrono::milliseconds kFresh{20};
+  static constexpr int kDear = 50;
   static constexpr std::size_t kMost = 256;
   struct Known {
     std::vector<int> epolls;
-    std::chrono::steady_clock::time_point taken;
+    std::chrono::steady_clock::time_point fresh_until;
   };
   std::mutex mutex_;
   std::unordered_map<pid_t, Known> known_;

@@ -60,7 +60,7 @@ std::shared_ptr<Listener> Listeners::enter(int socket, PodNetwork* network) {
   return listener;
 }
 
-void Listeners::sweep() {
+void Listeners::sweep(PodNetwork* network) {
   const std::lock_guard guard{mutex_};  // before the look: what is entered meanwhile is not listed
   const std::string path = "/proc/self/fdinfo/" + std::to_string(living_.get());
   std::string text;
@@ -83,8 +83,13 @@ void Listeners::sweep() {
   }
   std::erase_if(listeners_, [&](const auto& entry) { return !living.contains(entry.first); });
   std::erase_if(mailboxes_, [](const auto& entry) { return entry.second.expired(); });
-  for (const auto& [cookie, listener] : listeners_)
-    if (listener->mailbox != nullptr) listener->mailbox->drop_stale(std::chrono::seconds{60});
+  if (network == nullptr) return;
+  for (const auto& [key, weak] : mailboxes_) {
+    const auto mailbox = weak.lock();
+    if (mailbox == nullptr || !mailbox->drop_older(std::chrono::hours{24})) continue;
+    const auto waiting = network->waiting_at(key.first);
+    if (waiting && *waiting == 0) mailbox->drop_older(std::chrono::milliseconds{500});
+  }
 }
 
 std::vector<std::shared_ptr<Listener>> Listeners::all() const {

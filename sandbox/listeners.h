@@ -49,8 +49,10 @@ class Listeners {
   /// it cannot be told. Call it inside the private namespace.
   std::shared_ptr<Listener> enter(int socket, PodNetwork* network);
 
-  /// Forgets listeners that were closed; their mailboxes go with the last one of a port.
-  void sweep();
+  /// Forgets listeners that were closed; their mailboxes go with the last one of a port. Offers
+  /// whose connection died in the queue of a closed listener, while others of its port live, are
+  /// closed.
+  void sweep(PodNetwork* network);
 
   std::vector<std::shared_ptr<Listener>> all() const;
 

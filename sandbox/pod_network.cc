@@ -121,6 +121,23 @@ std::optional<local::TcpState> PodNetwork::look_up(const Pod& pod, const Endpoin
   return found ? *found : std::nullopt;
 }
 
+std::optional<std::uint32_t> PodNetwork::waiting_at(std::uint16_t port) {
+  const auto diag = diag_of(*self_);
+  if (diag == nullptr) return std::nullopt;
+  const auto waiting = diag->waiting_at(port);
+  if (!waiting) return std::nullopt;
+  return *waiting;
+}
+
+void PodNetwork::forget_departed() {
+  const auto pods = table_->all();
+  const std::lock_guard guard{mutex_};
+  std::erase_if(diags_, [&](const auto& entry) {
+    return std::none_of(pods.begin(), pods.end(),
+                        [&](const auto& pod) { return pod->record.netns == entry.first; });
+  });
+}
+
 std::optional<local::Conntrack::Reply> PodNetwork::translation(const Endpoint& client,
                                                                const Endpoint& service) {
   if (conntrack_ == nullptr) return std::nullopt;

@@ -48,8 +48,13 @@ class PodNetwork {
   /// The connection as the owner of `local` sees it.
   std::optional<local::TcpState> look_up(const local::Pod& pod, const Endpoint& local,
                                          const Endpoint& remote);
+  /// Connections of this pod that wait to be accepted at a port; nothing if it cannot be told.
+  std::optional<std::uint32_t> waiting_at(std::uint16_t port);
   std::optional<local::Conntrack::Reply> translation(const Endpoint& client,
                                                      const Endpoint& service);
+
+  /// Lets go of pods that left, whose namespaces would otherwise stay.
+  void forget_departed();
 
   /// A new socket in the pod's namespace: what the program would have got from socket(2).
   Result<UniqueFd> make_tcp_socket(int family) const;

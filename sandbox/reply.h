@@ -31,13 +31,13 @@ struct InstallFd {  ///< a new descriptor, installed and returned in one step
   /// Gets the descriptor back if it was not delivered.
   MoveFunction<void(const Status& delivered, UniqueFd fd)> after = {};
 };
-struct ReplaceFd {  ///< another open file under a number the guest has; then `value`
+struct ReplaceFd {  ///< another open file under a number the guest has
   GuestFd number{};
   UniqueFd fd;
   bool close_on_exec = false;
-  std::int64_t value = 0;
+  int error = 0;          ///< the errno the call returns; 0: it returns 0
   Outcome replaced = {};  ///< before the call returns to the guest
-  Outcome answered = {};  ///< only if it was replaced
+  Outcome answered = {};
 };
 struct RunInKernel {};  ///< CONTINUE: never as a verdict on safety
 struct Later {};        ///< nothing yet: the handler kept the call and will answer

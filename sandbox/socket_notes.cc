@@ -62,16 +62,16 @@ void SocketNotes::forget(std::uint64_t cookie) {
 
 void UnheardConnects::add(std::uint64_t cookie) {
   const std::lock_guard guard{mutex_};
-  cookies_.push_back(cookie);
-  if (cookies_.size() > kMost) cookies_.pop_front();
+  if (!cookies_.insert(cookie).second) return;
+  order_.push_back(cookie);
+  if (order_.size() <= kMost) return;
+  cookies_.erase(order_.front());
+  order_.pop_front();
 }
 
 bool UnheardConnects::take(std::uint64_t cookie) {
   const std::lock_guard guard{mutex_};
-  const auto found = std::find(cookies_.begin(), cookies_.end(), cookie);
-  if (found == cookies_.end()) return false;
-  cookies_.erase(found);
-  return true;
+  return cookies_.erase(cookie) > 0;  // its place in the order expires by itself
 }
 
 }  // namespace shunt::sandbox

@@ -13,6 +13,7 @@
 #include <memory>
 #include <mutex>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "netstack/base/result.h"
@@ -48,17 +49,18 @@ class SocketNotes {
   std::map<SocketOptions, std::weak_ptr<const SocketOptions>> known_;
 };
 
-/// Sockets whose connect(2) succeeded although its caller never heard of it: the repeated call gets
-/// the success, once.
+/// Sockets whose connect(2) succeeded although its caller was not told, because of a signal or
+/// because it did not want to wait: the next call gets the success, once.
 class UnheardConnects {
  public:
   void add(std::uint64_t cookie);
   bool take(std::uint64_t cookie);
 
  private:
-  static constexpr std::size_t kMost = 1024;
+  static constexpr std::size_t kMost = 4096;
   std::mutex mutex_;
-  std::deque<std::uint64_t> cookies_;
+  std::unordered_set<std::uint64_t> cookies_;
+  std::deque<std::uint64_t> order_;
 };
 
 }  // namespace shunt::sandbox

@@ -182,11 +182,11 @@ class Supervisor::Core {
       return;
     }
     network_ = std::move(*network);
-    services_.network = network_.get();  // before the first call is answered
-    loop_worker_.line = next_line_++;
     std::promise<void> entered;
-    post([this, &entered] {
+    post([this, &entered] {  // before the first call is answered, and by the thread that reads it
       enter(network_->private_netns());
+      services_.network = network_.get();
+      loop_worker_.line = take_line();
       entered.set_value();
     });
     entered.get_future().wait();
@@ -272,7 +272,8 @@ class Supervisor::Core {
 
   void keep_house() {
     acceptor_.drop_gone();
-    listeners_.sweep();
+    listeners_.sweep(services_.network);
+    if (services_.network != nullptr) services_.network->forget_departed();
     loop_.after(kHousekeeping, [this] { keep_house(); });
   }
 

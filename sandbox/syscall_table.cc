@@ -43,8 +43,9 @@ constexpr std::array kTable{
         "fast sockets: as a TCP socket with the same options"},
     Row{__NR_setsockopt, "setsockopt", on_setsockopt, kOptionLevels,
         "fast sockets: checked and kept as a TCP socket would"},
-    Row{__NR_ioctl, "ioctl", on_ioctl, "SIOCOUTQ, SIOCOUTQNSD",
-        "fast sockets: nothing is ever unsent"},
+    Row{__NR_ioctl, "ioctl", on_ioctl,
+        "SIOCOUTQ, SIOCOUTQNSD, SIOCGIFADDR and its like, SIOCGSTAMP",
+        "fast sockets: as a TCP socket whose bytes have all arrived"},
     Row{__NR_landlock_restrict_self, "landlock_restrict_self", on_landlock_restrict_self, "",
         "runs; the container's connects are left to the kernel from then on"},
     Row{__NR_io_uring_setup, "io_uring_setup", nullptr, "unless upgrade.io_uring is `allow`",
@@ -57,6 +58,10 @@ constexpr std::array kSocketNames{SO_DOMAIN,     SO_PROTOCOL,   SO_PEERCRED,  SO
                                   SO_PEERGROUPS, SO_PEERPIDFD,  SO_PASSCRED,  SO_PASSSEC,
                                   SO_PASSPIDFD,  SO_PASSRIGHTS, SO_REUSEPORT, SO_ZEROCOPY,
                                   SO_TXREHASH,   SO_SNDBUF,     SO_RCVBUF};
+
+constexpr std::array<std::uint32_t, 8> kRequests{SIOCOUTQ,       SIOCOUTQNSD,     SIOCGIFADDR,
+                                                 SIOCGIFBRDADDR, SIOCGIFNETMASK,  SIOCGIFDSTADDR,
+                                                 SIOCGSTAMP_OLD, SIOCGSTAMPNS_OLD};
 
 Trap option_trap(std::string_view name) {
   Trap trap{.name = name, .when = {}, .catch_disguised = true};
@@ -84,7 +89,9 @@ std::vector<Trap> traps(const config::Upgrade& options) {
     if (row.number == __NR_getsockopt || row.number == __NR_setsockopt) {
       result.push_back(option_trap(row.name));
     } else if (row.number == __NR_ioctl) {
-      result.push_back({.name = row.name, .when = {{{1, SIOCOUTQ}}, {{1, SIOCOUTQNSD}}}});
+      Trap trap{.name = row.name, .when = {}};
+      for (const std::uint32_t request : kRequests) trap.when.push_back({{1, request}});
+      result.push_back(std::move(trap));
     } else if (row.handler != nullptr) {
       result.push_back({.name = row.name, .when = {}});
     } else if (options.io_uring == config::IoUring::kDeny) {

@@ -167,19 +167,17 @@ Reply upgrade(Call& call, Established connection) {
                    static_cast<socklen_t>(option.value.size()));
   }
 
-  if ((connection.file_flags & O_NONBLOCK) != 0) {
-    const int number = static_cast<int>(call.fd());
-    const auto entries = call.services.epolls.registrations(call.guest.tid(), number);
-    if (!entries.empty()) {
-      const Status moved = local::register_again(call.guest.tid(), entries, number, fast->get());
-      if (!moved) {
-        log::debug("sandbox", "epoll: {}", describe(moved.error()));
-        return stay(Path::kSupervisorError);
-      }
+  const int number = static_cast<int>(call.fd());
+  const auto entries = call.services.epolls.registrations(call.guest.tid(), number);
+  if (!entries.empty()) {
+    const Status moved = local::register_again(call.guest.tid(), entries, number, fast->get());
+    if (!moved) {
+      log::debug("sandbox", "epoll: {}", describe(moved.error()));
+      return stay(Path::kSupervisorError);
     }
-  } else {
-    ::fcntl(fast->get(), F_SETFL, 0);  // it was made non-blocking
   }
+  // It was made non-blocking.
+  if ((connection.file_flags & O_NONBLOCK) == 0) ::fcntl(fast->get(), F_SETFL, 0);
 
   if (!table.commit(line, connection.ticket)) return stay(Path::kServerWentAhead);
 
@@ -194,9 +192,12 @@ Reply upgrade(Call& call, Established connection) {
     if (placed) abandon(tcp.get());
     services.statistics.count(placed ? Path::kUpgraded : Path::kInterrupted);
   };
-  reply.answered = [&services = call.services, replaced, fast_cookie,
+  reply.error = connection.error;
+  const bool told = connection.error == 0;
+  reply.answered = [&services = call.services, replaced, fast_cookie, told,
                     tcp_cookie = connection.cookie](const Status& delivered) {
-    if (!delivered) services.unheard.add(*replaced ? fast_cookie : tcp_cookie);
+    if (*replaced && (!delivered || !told)) services.unheard.add(fast_cookie);
+    if (!*replaced && !delivered && told) services.unheard.add(tcp_cookie);
     if (*replaced) services.notes.forget(tcp_cookie);
   };
   return reply;

@@ -21,6 +21,7 @@ struct Established {
   int family = AF_INET;
   std::uint64_t ticket = 0;  ///< of the worker's line, still open
   int file_flags = 0;        ///< O_NONBLOCK and O_CLOEXEC, as in the guest
+  int error = 0;             ///< what connect(2) is to return: 0 or EINPROGRESS
 };
 
 /// The answer to connect(2). Closes the line in every case.

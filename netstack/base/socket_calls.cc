@@ -144,7 +144,7 @@ SocketCalls::SocketCalls(Way way) {
       if (!listening || ring_->accept(probe.get(), SOCK_CLOEXEC, nullptr) != -EAGAIN) ring_.reset();
     }
   }
-  if (ring_ == nullptr) timer_ = std::make_unique<Timer>();
+  timer_ = std::make_unique<Timer>();
 }
 
 SocketCalls::~SocketCalls() = default;
@@ -169,24 +169,41 @@ Result<UniqueFd> SocketCalls::accept(int listener, int flags, SockAddress* peer)
 
 Status SocketCalls::connect(int socket, const sockaddr* address, socklen_t length,
                             std::chrono::microseconds patience) {
-  // A file with O_NONBLOCK is answered at once, so the waiting is ours; otherwise it has been done.
-  const auto attempt = [&](std::chrono::microseconds wait) {
-    if (ring_ != nullptr) return -ring_->connect(socket, address, length, wait);
-    timer_->arm(std::max<long>(wait.count(), 200) * 1000);
-    const int error = ::connect(socket, address, length) == 0 ? 0 : errno;
+  int error = 0;
+  if (ring_ != nullptr) {
+    error = -ring_->connect(socket, address, length, patience);
+    if (error == EAGAIN) error = EINPROGRESS;  // its word for a file that is O_NONBLOCK after all
+    if (error != 0 && error != EINPROGRESS && error != EISCONN) {
+      // io_uring took the error from a socket that still believes to be connecting. The plain call
+      // puts that right: it has nothing left to report but ECONNABORTED.
+      timer_->arm(1'000'000);
+      const int settled = ::connect(socket, address, length) == 0 ? 0 : errno;
+      timer_->arm(0);
+      if (settled != ECONNABORTED) error = settled == EINTR ? EINPROGRESS : settled;
+    }
+  } else {
+    timer_->arm(std::max<long>(patience.count(), 200) * 1000);
+    error = ::connect(socket, address, length) == 0 ? 0 : errno;
     timer_->arm(0);
-    return error == EINTR ? EINPROGRESS : error;
-  };
-  int error = attempt(patience);
-  const bool at_once = error == EAGAIN || ring_ == nullptr;  // EAGAIN: io_uring's word for it
-  if (error == EAGAIN) error = EINPROGRESS;
-  if (error == EINPROGRESS && at_once && patience.count() > 0 && wait_connected(socket, patience)) {
-    error = attempt({});  // fetches the outcome and marks the socket connected
-    if (error == EISCONN) error = 0;
-    if (error == EAGAIN) error = EINPROGRESS;
+    if (error == EINTR) error = EINPROGRESS;  // that is what EINTR means for connect
   }
   if (error != 0) return Error{error, "connect"};
   return Done{};
+}
+
+SocketCalls::Started SocketCalls::start_connect(int socket, const sockaddr* address,
+                                                socklen_t length,
+                                                std::chrono::microseconds patience) {
+  // The plain call, since io_uring would fetch SO_ERROR. It blocks only if somebody clears the flag
+  // at this very moment; then the timer gets us out.
+  timer_->arm(1'000'000);
+  Started result;
+  result.error = ::connect(socket, address, length) == 0 ? 0 : errno;
+  timer_->arm(0);
+  if (result.error == EINTR) result.error = EINPROGRESS;
+  result.established = result.error == 0 || (result.error == EINPROGRESS && patience.count() > 0 &&
+                                             wait_connected(socket, patience));
+  return result;
 }
 
 }  // namespace shunt

@@ -29,9 +29,20 @@ class SocketCalls {
   /// `peer`: where the client's address goes; as accept(2) reports it.
   Result<UniqueFd> accept(int listener, int flags, SockAddress* peer = nullptr);
 
-  /// EINPROGRESS: the handshake did not end within `patience`; it goes on by itself.
+  /// For a blocking socket. EINPROGRESS: the handshake did not end within `patience`; it goes on by
+  /// itself.
   Status connect(int socket, const sockaddr* address, socklen_t length,
                  std::chrono::microseconds patience);
+
+  /// For a socket with O_NONBLOCK, which Linux answers at once: the error is the caller's answer
+  /// (0, EINPROGRESS, ...), whatever becomes of the handshake within `patience`. SO_ERROR is left
+  /// for the application to fetch.
+  struct Started {
+    int error = 0;
+    bool established = false;
+  };
+  Started start_connect(int socket, const sockaddr* address, socklen_t length,
+                        std::chrono::microseconds patience);
 
   bool uses_io_uring() const { return ring_ != nullptr; }
 

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/kcmp.h>
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
@@ -114,9 +115,20 @@ std::vector<int> find_epolls(pid_t tid) {
   return result;
 }
 
+// Asks for one number instead of reading the whole list. False only if the kernel says so.
+static bool may_watch(pid_t tid, int epoll, int watched) {
+  kcmp_epoll_slot slot{};
+  slot.efd = static_cast<__u32>(epoll);
+  slot.tfd = static_cast<__u32>(watched);
+  const long answer = ::syscall(SYS_kcmp, tid, tid, KCMP_EPOLL_TFD, watched,
+                                reinterpret_cast<unsigned long>(&slot));
+  return answer >= 0 || errno != ENOENT;
+}
+
 std::vector<EpollEntry> find_registrations(pid_t tid, const std::vector<int>& epolls, int watched) {
   std::vector<EpollEntry> result;
   for (const int epoll : epolls) {
+    if (!may_watch(tid, epoll, watched)) continue;
     const std::string text =
         read_all("/proc/" + std::to_string(tid) + "/fdinfo/" + std::to_string(epoll));
     std::string_view rest{text};

@@ -100,6 +100,8 @@ void carry_socket_options(int from, int to) {
   copy(SO_KEEPALIVE, int{0});
   copy(SO_OOBINLINE, int{0});
   copy(SO_RCVLOWAT, int{1});
+  copy(SO_PRIORITY, int{0});
+  copy(SO_REUSEADDR, int{0});
 }
 
 }  // namespace shunt::local

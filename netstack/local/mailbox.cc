@@ -103,12 +103,12 @@ void Mailbox::give_back(Offer offer) {
   offers_.insert(offers_.begin(), std::move(offer));
 }
 
-void Mailbox::drop_stale(std::chrono::seconds older_than) {
+bool Mailbox::drop_older(std::chrono::milliseconds age) {
   const std::lock_guard guard{mutex_};
-  const auto limit = std::chrono::steady_clock::now() - older_than;
-  std::erase_if(offers_, [&](const Offer& offer) {
-    return offer.taken < limit && peek(offer.socket.get()) == Peek::kEnd;
-  });
+  drain();
+  const auto limit = std::chrono::steady_clock::now() - age;
+  std::erase_if(offers_, [&](const Offer& offer) { return offer.taken < limit; });
+  return !offers_.empty();
 }
 
 }  // namespace shunt::local

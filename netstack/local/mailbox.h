@@ -42,8 +42,9 @@ class Mailbox {
   std::optional<Offer> take(const Endpoint& client, const Endpoint& server);
   void give_back(Offer offer);
 
-  /// Closes offers that nobody came for: their client is gone and left nothing.
-  void drop_stale(std::chrono::seconds older_than);
+  /// Closes offers that have been lying here for so long. For when no connection waits to be
+  /// accepted: whatever they belong to died with a listener of the group. True: some are left.
+  bool drop_older(std::chrono::milliseconds age);
 
  private:
   void drain();  ///< requires mutex_

@@ -52,4 +52,24 @@ Result<std::optional<TcpState>> TcpDiag::find(const Endpoint& local, const Endpo
   return found;
 }
 
+Result<std::uint32_t> TcpDiag::waiting_at(std::uint16_t port) {
+  std::uint32_t waiting = 0;
+  for (const int family : {AF_INET, AF_INET6}) {
+    inet_diag_req_v2 query{};
+    query.sdiag_family = static_cast<std::uint8_t>(family);
+    query.sdiag_protocol = IPPROTO_TCP;
+    query.idiag_states = 1U << TCP_LISTEN;
+    NetlinkMessage message{SOCK_DIAG_BY_FAMILY, NLM_F_DUMP};
+    message.body(query);
+    const Status asked = socket_.request(message, [&](std::uint16_t, auto payload) {
+      inet_diag_msg answer{};
+      if (payload.size() < sizeof answer) return;
+      std::memcpy(&answer, payload.data(), sizeof answer);
+      if (ntohs(answer.id.idiag_sport) == port) waiting += answer.idiag_rqueue;
+    });
+    if (!asked) return asked.error();
+  }
+  return waiting;
+}
+
 }  // namespace shunt::local

@@ -27,6 +27,9 @@ class TcpDiag {
   /// The socket in that namespace with these addresses, or nothing. About 2 µs.
   Result<std::optional<TcpState>> find(const Endpoint& local, const Endpoint& remote);
 
+  /// Connections waiting to be accepted, over all listeners of a port.
+  Result<std::uint32_t> waiting_at(std::uint16_t port);
+
  private:
   explicit TcpDiag(NetlinkSocket socket) : socket_{std::move(socket)} {}
   NetlinkSocket socket_;

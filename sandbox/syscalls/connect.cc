@@ -3,10 +3,11 @@
 //   no TCP socket, or an address that cannot lead to a     runs in the kernel
 //   pod of this node
 //   refused, unreachable, any other error                  that errno
-//   non-blocking, not established within a short bound     EINPROGRESS; stays kernel TCP
+//   non-blocking, not established within a short bound     EINPROGRESS; stays kernel TCP for good
 //   blocking, not established within a short bound         runs in the kernel, which waits for the
 //                                                          handshake that is under way
-//   established                                            0, see upgrade.h
+//   established                                            0, or EINPROGRESS if non-blocking (as
+//                                                          Linux does even then); see upgrade.h
 //   a fast socket                                          EISCONN; AF_UNSPEC gives a fresh TCP
 //   socket a call repeated after a signal                         0 if the first one had succeeded
 
@@ -15,6 +16,7 @@
 #include <sys/socket.h>
 
 #include "netstack/base/netns.h"
+#include "sandbox/shadow.h"
 #include "sandbox/syscall_table.h"
 #include "sandbox/upgrade.h"
 
@@ -39,22 +41,20 @@ Reply kernel(Call& call, Path reason) {
 }
 
 /// connect(AF_UNSPEC) on a fast socket: as TCP, which drops the connection and can be used again.
+/// The fresh socket really was connected and dropped, so the error it leaves pending is Linux's.
 Reply disconnect(Call& call) {
-  const auto socket = call.guest.fetch(call.fd());
-  if (!socket) return RunInKernel{};
-  const auto fast = local::identify(socket->get(), call.services.network->private_cookie());
-  if (!fast) return RunInKernel{};
+  const auto on = subject_of(call);
+  if (!on || !on->fast) return RunInKernel{};
   const auto flags = call.guest.flags(call.fd());
-  auto fresh = call.services.network->make_tcp_socket(fast->family());
+  auto fresh = make_connected_shadow(call, on->fast->family(), on->cookie);
   if (!flags || !fresh) return Fail{ENOBUFS};
-  if (const auto cookie = socket_cookie(socket->get()))
-    for (const SocketOption& option : *call.services.notes.get(*cookie))
-      ::setsockopt(fresh->get(), option.level, option.name, option.value.data(),
-                   static_cast<socklen_t>(option.value.size()));
-  if ((*flags & O_NONBLOCK) != 0) ::fcntl(fresh->get(), F_SETFL, O_NONBLOCK);
+  sockaddr none{};
+  none.sa_family = AF_UNSPEC;
+  ::connect(fresh->socket.get(), &none, sizeof none);
+  if ((*flags & O_NONBLOCK) != 0) ::fcntl(fresh->socket.get(), F_SETFL, O_NONBLOCK);
   ReplaceFd reply;
   reply.number = call.fd();
-  reply.fd = std::move(*fresh);
+  reply.fd = std::move(fresh->socket);
   reply.close_on_exec = (*flags & O_CLOEXEC) != 0;
   return reply;
 }
@@ -96,22 +96,32 @@ Reply on_connect(Call& call) {
   const auto flags = call.guest.flags(call.fd());
   if (!flags || !call.guest.waiting()) return RunInKernel{};
 
+  // A port the program chose stays taken as long as its socket does; a fast one would not hold it.
+  if (const auto bound = local_endpoint(socket->get()); bound && bound->port != 0)
+    return kernel(call, Path::kUnusualOption);
+
   const bool known = network->is_own(target->address) || !network->owners(target->address).empty();
+  const auto patience = known ? kLonger : kShort;
   const std::uint64_t ticket = network->table().begin(*call.worker.line);
-  const Status connected = call.worker.calls.connect(socket->get(), address.get(), address.length,
-                                                     known ? kLonger : kShort);
-  if (!connected) {
+  SocketCalls::Started started;
+  if ((*flags & O_NONBLOCK) != 0) {
+    started =
+        call.worker.calls.start_connect(socket->get(), address.get(), address.length, patience);
+  } else {
+    const Status done =
+        call.worker.calls.connect(socket->get(), address.get(), address.length, patience);
+    started = {done ? 0 : done.error().number, static_cast<bool>(done)};
+  }
+  if (!started.established) {
     network->table().commit(*call.worker.line, ticket);
-    if (connected.error().number != EINPROGRESS) {
-      call.services.statistics.count(Path::kConnectFailed);
-      return Fail{connected.error().number};
-    }
-    call.services.statistics.count(Path::kSlowHandshake);
-    if ((*flags & O_NONBLOCK) != 0) return Fail{EINPROGRESS};
-    return RunInKernel{};
+    const bool slow = started.error == EINPROGRESS;
+    call.services.statistics.count(slow ? Path::kSlowHandshake : Path::kConnectFailed);
+    if (slow && (*flags & O_NONBLOCK) == 0) return RunInKernel{};
+    return Fail{started.error};
   }
   const int family = socket_number(socket->get(), SO_DOMAIN);
-  return upgrade(call, Established{std::move(*socket), *cookie, family, ticket, *flags});
+  return upgrade(call,
+                 Established{std::move(*socket), *cookie, family, ticket, *flags, started.error});
 }
 
 }  // namespace shunt::sandbox

@@ -16,7 +16,8 @@
 #include <algorithm>
 #include <array>
 
-#include "netstack/local/fast_socket.h"
+#include "netstack/local/mailbox.h"
+#include "sandbox/shadow.h"
 #include "sandbox/syscall_table.h"
 
 namespace shunt::sandbox {
@@ -24,55 +25,23 @@ namespace {
 
 constexpr int kLongest = 1024;
 
-/// A TCP socket that was told what the fast one was told.
-Result<UniqueFd> shadow(Call& call, int family, std::uint64_t cookie) {
-  auto socket = call.services.network->make_tcp_socket(family);
-  if (!socket) return socket;
-  for (const SocketOption& option : *call.services.notes.get(cookie))
-    ::setsockopt(socket->get(), option.level, option.name, option.value.data(),
-                 static_cast<socklen_t>(option.value.size()));
-  return socket;
-}
-
-/// A connected one.
-Result<UniqueFd> connected_shadow(Call& call, int family, std::uint64_t cookie) {
-  auto listener = call.services.network->make_tcp_socket(family);
-  if (!listener) return listener;
-  auto socket = shadow(call, family, cookie);
-  if (!socket) return socket;
-  const Endpoint any{*parse_address(family == AF_INET ? "127.0.0.1" : "::1"), 0};
-  const SockAddress address = to_sockaddr(any, family);
-  if (::bind(listener->get(), address.get(), address.length) < 0 ||
-      ::listen(listener->get(), 1) < 0)
-    return last_error("listen");
-  const auto there = local_endpoint(listener->get());
-  if (!there) return last_error("getsockname");
-  const SockAddress target = to_sockaddr(*there, family);
-  const Status done = call.worker.calls.connect(socket->get(), target.get(), target.length,
-                                                std::chrono::milliseconds{1});
-  if (!done) return done.error();
-  return socket;
-}
-
 bool depends_on_connection(int level, int name) {
   constexpr std::array kNames{TCP_INFO, TCP_MAXSEG, TCP_CC_INFO, TCP_WINDOW_CLAMP, TCP_QUICKACK};
   return level == IPPROTO_TCP && std::find(kNames.begin(), kNames.end(), name) != kNames.end();
 }
 
-struct Subject {
-  UniqueFd socket;
-  std::uint64_t cookie = 0;
-  std::optional<local::FastSocket> fast;
-};
-
-std::optional<Subject> subject(Call& call) {
-  if (call.services.network == nullptr) return std::nullopt;
-  auto socket = call.guest.fetch(call.fd());
-  if (!socket) return std::nullopt;
-  const auto cookie = socket_cookie(socket->get());
-  if (!cookie) return std::nullopt;
-  auto fast = local::identify(socket->get(), call.services.network->private_cookie());
-  return Subject{std::move(*socket), *cookie, std::move(fast)};
+/// The TCP socket to ask. What depends on the connection is asked of one whose peer has done what
+/// the fast socket's peer did.
+Result<ConnectedShadow> socket_to_ask(Call& call, const Subject& on, bool connected) {
+  if (!connected) {
+    auto shadow = make_shadow(call, on.fast->family(), on.cookie);
+    if (!shadow) return shadow.error();
+    return ConnectedShadow{std::move(*shadow), {}};
+  }
+  auto shadow = make_connected_shadow(call, on.fast->family(), on.cookie);
+  if (shadow && local::peek(on.socket.get()) == local::Peek::kEnd)
+    ::shutdown(shadow->peer.get(), SHUT_WR);
+  return shadow;
 }
 
 }  // namespace
@@ -81,7 +50,7 @@ Reply on_setsockopt(Call& call) {
   const int level = call.integer(1);
   const int name = call.integer(2);
   const int length = call.integer(4);
-  const auto on = subject(call);
+  const auto on = subject_of(call);
   if (!on || length < 0 || length > kLongest) return RunInKernel{};
   SocketOption option{level, name, std::vector<std::byte>(static_cast<std::size_t>(length))};
   if (!option.value.empty() && !call.guest.copy_in(call.args[3], option.value))
@@ -92,7 +61,7 @@ Reply on_setsockopt(Call& call) {
     if (!remote_endpoint(on->socket.get())) call.services.notes.set(on->cookie, std::move(option));
     return RunInKernel{};
   }
-  const auto tcp = shadow(call, on->fast->family(), on->cookie);
+  const auto tcp = make_shadow(call, on->fast->family(), on->cookie);
   if (!tcp) return Fail{ENOBUFS};
   if (!call.guest.waiting()) return Fail{EINTR};
   if (::setsockopt(tcp->get(), level, name, option.value.data(),
@@ -105,20 +74,18 @@ Reply on_setsockopt(Call& call) {
 Reply on_getsockopt(Call& call) {
   const int level = call.integer(1);
   const int name = call.integer(2);
-  const auto on = subject(call);
+  const auto on = subject_of(call);
   if (!on || !on->fast) return RunInKernel{};
   const GuestPtr<int> length_at{call.args[4]};
   const auto room = call.guest.read(length_at);
   if (!room) return Fail{EFAULT};
   if (*room < 0) return Fail{EINVAL};
 
-  const auto tcp = depends_on_connection(level, name)
-                       ? connected_shadow(call, on->fast->family(), on->cookie)
-                       : shadow(call, on->fast->family(), on->cookie);
+  const auto tcp = socket_to_ask(call, *on, depends_on_connection(level, name));
   if (!tcp) return Fail{ENOBUFS};
   std::array<std::byte, kLongest> value{};
   auto length = static_cast<socklen_t>(std::min(*room, kLongest));
-  if (::getsockopt(tcp->get(), level, name, value.data(), &length) < 0) return Fail{errno};
+  if (::getsockopt(tcp->socket.get(), level, name, value.data(), &length) < 0) return Fail{errno};
   if (!call.guest.waiting()) return Fail{EINTR};
   const auto bytes = std::span{value}.first(std::min<std::size_t>(length, value.size()));
   if (!bytes.empty() && !call.guest.copy_out(call.args[3], bytes)) return Fail{EFAULT};
