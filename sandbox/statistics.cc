@@ -13,13 +13,17 @@ std::string_view name(Ending ending) {
 
 std::string_view name(Path path) {
   constexpr std::array<std::string_view, static_cast<std::size_t>(Path::kCount)> kNames{
-      "upgraded",          "no-candidate",     "other-namespace",
-      "unusual-option",    "connect-failed",   "slow-handshake",
-      "loopback-off",      "self-connect",     "no-local-pod",
-      "translated",        "not-at-server",    "not-published",
-      "mailbox-full",      "name-in-use",      "name-too-long",
-      "server-went-ahead", "too-many-threads", "interrupted",
-      "supervisor-error",  "accepted-fast",    "accepted-from-outside",
+      "upgraded",         "no-candidate",
+      "other-namespace",  "unusual-option",
+      "connect-failed",   "slow-handshake",
+      "loopback-off",     "self-connect",
+      "no-local-pod",     "translated",
+      "not-at-server",    "not-published",
+      "mailbox-full",     "name-in-use",
+      "name-too-long",    "server-went-ahead",
+      "too-many-threads", "shared-socket",
+      "interrupted",      "supervisor-error",
+      "accepted-fast",    "accepted-from-outside",
       "accepted-kernel"};
   return kNames[static_cast<std::size_t>(path)];
 }

@@ -34,6 +34,7 @@ enum class Path {
   kNameTooLong,
   kServerWentAhead,  ///< the server had stopped waiting for the decision
   kTooManyThreads,   ///< more threads answer calls than the node table has lines for
+  kSharedSocket,     ///< another descriptor or process has the socket, too
   kInterrupted,      ///< a signal or the end of the program came in between
   kSupervisorError,
   // decided by the server

@@ -10,6 +10,7 @@
 
 #include "netstack/base/log.h"
 #include "sandbox/epoll_cache.h"
+#include "sandbox/letting_go.h"
 
 #ifndef SO_BINDTOIFINDEX
 #define SO_BINDTOIFINDEX 62
@@ -185,14 +186,26 @@ Reply upgrade(Call& call, Established connection) {
   reply.number = call.fd();
   reply.fd = std::move(*fast);
   reply.close_on_exec = (connection.file_flags & O_CLOEXEC) != 0;
-  auto replaced = std::make_shared<bool>(false);
-  reply.replaced = [&services = call.services, replaced,
-                    tcp = std::move(connection.tcp)](const Status& placed) mutable {
-    *replaced = static_cast<bool>(placed);
-    if (placed) abandon(tcp.get());
-    services.statistics.count(placed ? Path::kUpgraded : Path::kInterrupted);
-  };
   reply.error = connection.error;
+  auto replaced = std::make_shared<bool>(false);
+  reply.replaced = [&services = call.services, replaced, identity = call.identity, number,
+                    close_on_exec = reply.close_on_exec,
+                    old = LettingGo{std::move(connection.tcp)}](const Status& placed) mutable {
+    if (!placed) {
+      services.statistics.count(Path::kInterrupted);
+      return;
+    }
+    auto shared = old.close_unless_shared(identity.tid);
+    if (shared && shared->valid() &&
+        identity.container->notify.replace(identity.id, shared->get(), number, close_on_exec)) {
+      // The fast end is closed with that: the server sees it, and hands out TCP.
+      services.statistics.count(Path::kSharedSocket);
+      return;
+    }
+    if (shared && shared->valid()) abandon(shared->get());
+    *replaced = true;
+    services.statistics.count(Path::kUpgraded);
+  };
   const bool told = connection.error == 0;
   reply.answered = [&services = call.services, replaced, fast_cookie, told,
                     tcp_cookie = connection.cookie](const Status& delivered) {
