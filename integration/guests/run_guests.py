@@ -132,13 +132,15 @@ def main():
     parser.add_argument('--address', default='127.0.0.1')
     parser.add_argument('--port', type=int, default=7600)
     parser.add_argument('--differs', metavar='FILE')
+    parser.add_argument('--repeat', type=int, default=1, help='run the list that many times')
     parser.add_argument('--strict', action='store_true')
     parser.add_argument('--jobs', type=int, default=2)
     parser.add_argument('--list', action='store_true', help='print the names and end')
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
 
     differs, hang = known_differences(options.differs)
     names = options.names or [name for name in guests_in(options.directory) if name not in hang]
+    names *= options.repeat
     if options.list:
         print('\n'.join(names))
         return 0
