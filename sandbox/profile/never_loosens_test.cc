@@ -14,7 +14,7 @@
 #include "sandbox/profile/merge.h"
 #include "sandbox/profile/testing/bpf.h"
 #include "sandbox/profile/testing/compile.h"
-#include "sandbox/profile/testing/traps.h"
+#include "sandbox/supervisor.h"
 
 namespace shunt::sandbox {
 namespace {
@@ -63,7 +63,7 @@ std::string describe_call(const Abi& abi, std::uint32_t nr, const Args& args) {
 }
 
 const std::vector<Trap>& traps() {
-  static const std::vector<Trap> list = testing::sample_traps();
+  static const std::vector<Trap> list = sandbox::traps(config::Upgrade{});
   return list;
 }
 
