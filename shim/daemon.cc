@@ -112,6 +112,7 @@ int run_daemon(const CommandLine& line) {
   };
   const auto spec = oci::summarize_spec(read_file("config.json", 16 << 20).value_or(""));
   const PodIdentity pod = identify_pod(line.id, spec.value_or(oci::SpecSummary{}));
+  const std::string inspect_path = inspect_socket(config->state, pod.id);
   // Started with the first descriptor: a pod whose containers are not supervised pays nothing.
   std::unique_ptr<sandbox::Supervisor> supervisor;
   Supervision supervision{
@@ -129,10 +130,10 @@ int run_daemon(const CommandLine& line) {
                      describe(added.error()));
       }};
   task::Service service{
-      loop, reaper, events, {line.containerd_namespace, *config, &supervision, end}};
+      loop, reaper, events, {line.containerd_namespace, *config, inspect_path, &supervision, end}};
   InspectServer inspect{
       loop, [&] { return inspect_document(pod, service, supervision, supervisor.get()); }};
-  if (const Status listening = inspect.listen(inspect_directory(config->state), pod.id); !listening)
+  if (const Status listening = inspect.listen(inspect_path); !listening)
     log::warn("shim", "shunt inspect will not see this pod: {}", describe(listening.error()));
   server.emplace(loop, std::move(listener), [&](ttrpc::Call call, ttrpc::Responder respond) {
     service.handle(std::move(call), std::move(respond));

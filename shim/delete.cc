@@ -31,12 +31,12 @@ int run_delete(const CommandLine& line) {
     std::fprintf(stderr, "containerd-shim-shunt-v2: delete needs -id and -bundle\n");
     return 1;
   }
-  auto settings = remembered_runtime(bundle);
-  if (settings) {
-    settings->timeout = std::chrono::seconds{4};
+  auto note = read_crash_note(bundle);
+  if (note) {
+    note->runtime.timeout = std::chrono::seconds{4};
     EventLoop loop;
     Reaper reaper{loop};
-    oci::Runtime runtime{loop, reaper, *settings, bundle, line.id};
+    oci::Runtime runtime{loop, reaper, note->runtime, bundle, line.id};
     // Starting the runtime just to hear that there is nothing costs 10 ms per container.
     if (runtime.has_state()) {
       const auto remove = [](oci::Runtime& with, EventLoop& on) -> Co<void> {
@@ -49,6 +49,8 @@ int run_delete(const CommandLine& line) {
       loop.run();
     }
   }
+  if (note)
+    for (const std::string& socket : note->sockets) remove_dead_socket(socket);
   if (const Status unmounted = unmount_all(bundle + "/rootfs", true); !unmounted)
     std::fprintf(stderr, "containerd-shim-shunt-v2: %s\n", describe(unmounted.error()).c_str());
   const std::string address = read_file(bundle + "/address", 4096).value_or("");

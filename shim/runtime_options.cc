@@ -75,29 +75,34 @@ namespace {
 constexpr const char* kNote = "/shunt-runtime.json";
 }
 
-void remember_runtime(const std::string& bundle, const oci::RuntimeSettings& settings) {
-  const nlohmann::json note{{"binary", settings.binary},
-                            {"root", settings.root},
-                            {"systemd_cgroup", settings.systemd_cgroup}};
-  if (const Status written = write_file_atomically(bundle + kNote, note.dump(), 0600); !written)
+void write_crash_note(const std::string& bundle, const CrashNote& note) {
+  const nlohmann::json json{{"binary", note.runtime.binary},
+                            {"root", note.runtime.root},
+                            {"systemd_cgroup", note.runtime.systemd_cgroup},
+                            {"sockets", note.sockets}};
+  if (const Status written = write_file_atomically(bundle + kNote, json.dump(), 0600); !written)
     log::warn("shim", "cannot note the runtime in {}: {}", bundle, describe(written.error()));
 }
 
-std::optional<oci::RuntimeSettings> remembered_runtime(const std::string& bundle) {
-  const auto note =
+std::optional<CrashNote> read_crash_note(const std::string& bundle) {
+  const auto json =
       nlohmann::json::parse(read_file(bundle + kNote, 64 * 1024).value_or(""), nullptr, false);
-  if (!note.is_object()) return std::nullopt;
+  if (!json.is_object()) return std::nullopt;
   const auto text = [&](const char* key) {
-    const auto it = note.find(key);
-    return it != note.end() && it->is_string() ? it->get<std::string>() : std::string{};
+    const auto it = json.find(key);
+    return it != json.end() && it->is_string() ? it->get<std::string>() : std::string{};
   };
-  oci::RuntimeSettings settings;
-  settings.binary = text("binary");
-  settings.root = text("root");
-  const auto systemd = note.find("systemd_cgroup");
-  settings.systemd_cgroup = systemd != note.end() && systemd->is_boolean() && systemd->get<bool>();
-  if (settings.binary.empty() || settings.root.empty()) return std::nullopt;
-  return settings;
+  CrashNote note;
+  note.runtime.binary = text("binary");
+  note.runtime.root = text("root");
+  const auto systemd = json.find("systemd_cgroup");
+  note.runtime.systemd_cgroup =
+      systemd != json.end() && systemd->is_boolean() && systemd->get<bool>();
+  if (const auto sockets = json.find("sockets"); sockets != json.end() && sockets->is_array())
+    for (const auto& socket : *sockets)
+      if (socket.is_string()) note.sockets.push_back(socket);
+  if (note.runtime.binary.empty() || note.runtime.root.empty()) return std::nullopt;
+  return note;
 }
 
 }  // namespace shunt

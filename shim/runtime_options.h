@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "config/config.h"
 #include "shim/oci/runtime.h"
@@ -35,8 +36,13 @@ Result<oci::RuntimeSettings, std::string> runtime_settings(const RuntimeOptions&
                                                            const config::Config& fallback,
                                                            const std::string& containerd_namespace);
 
-/// Notes in the bundle which runtime made the container, for `delete` after a crash.
-void remember_runtime(const std::string& bundle, const oci::RuntimeSettings& settings);
-std::optional<oci::RuntimeSettings> remembered_runtime(const std::string& bundle);
+/// What `delete` needs after a crash, noted in the bundle: the runtime that made the container, and
+/// the sockets of the shim that would be left behind.
+struct CrashNote {
+  oci::RuntimeSettings runtime;
+  std::vector<std::string> sockets;
+};
+void write_crash_note(const std::string& bundle, const CrashNote& note);
+std::optional<CrashNote> read_crash_note(const std::string& bundle);
 
 }  // namespace shunt

@@ -32,6 +32,7 @@ class Supervision {
   /// Rewrites <bundle>/config.json. What was there stays in <bundle>/config.json.orig. The error is
   /// a sentence and means that the file is as it was and cannot be used.
   Result<Done, std::string> prepare(const std::string& bundle, const std::string& container_id);
+  const std::string& socket_path() const { return path_; }  ///< empty before the first prepare()
   void forget(const std::string& container_id) { containers_.erase(container_id); }
 
   /// What became of a container's traps; null if it was never prepared.

@@ -22,7 +22,8 @@ def of(node):
         "bundles": _two_levels(tasks),
         "runc": _two_levels(f"{run}/containerd/runc"),
         "shunt": [os.path.relpath(os.path.join(folder, name), node.dir)
-                  for folder, _, names in os.walk(shunt) for name in names],
+                  for folder, _, names in os.walk(shunt) for name in names
+                  if os.path.join(folder, name) != os.path.join(shunt, "node")],  # of the node: stays
     }
 
 

@@ -12,6 +12,9 @@ constexpr std::size_t kMaxReaders = 16;
 }
 
 std::string inspect_directory(const std::string& state) { return state + "/inspect"; }
+std::string inspect_socket(const std::string& state, const std::string& pod_id) {
+  return inspect_directory(state) + "/" + pod_id;
+}
 
 InspectServer::InspectServer(EventLoop& loop, std::function<std::string()> document)
     : loop_{loop}, document_{std::move(document)} {}
@@ -22,8 +25,8 @@ InspectServer::~InspectServer() {
   if (listener_.valid()) ::unlink(path_.c_str());
 }
 
-Status InspectServer::listen(const std::string& directory, const std::string& pod_id) {
-  path_ = directory + "/" + pod_id;
+Status InspectServer::listen(const std::string& path) {
+  path_ = path;
   auto claimed = claim_socket(path_);
   if (!claimed) return claimed.error();
   if (!claimed->listener.valid()) return Error{EADDRINUSE, "bind"};

@@ -12,6 +12,7 @@ namespace shunt {
 
 /// Where the shims of a node can be asked: one socket per pod, named by the pod's id.
 std::string inspect_directory(const std::string& state);
+std::string inspect_socket(const std::string& state, const std::string& pod_id);
 
 class InspectServer {
  public:
@@ -20,7 +21,7 @@ class InspectServer {
   InspectServer(const InspectServer&) = delete;
   InspectServer& operator=(const InspectServer&) = delete;
 
-  Status listen(const std::string& directory, const std::string& pod_id);
+  Status listen(const std::string& path);
 
  private:
   struct Reader {

@@ -88,7 +88,9 @@ Co<Answer<wire::CreateTaskResponse>> Service::create(wire::CreateTaskRequest req
 Co<Answer<wire::CreateTaskResponse>> Service::create_mounted(wire::CreateTaskRequest request,
                                                              ContainerPtr container) {
   const ProcessPtr init = container->init;
-  remember_runtime(container->bundle, container->runtime.settings());
+  CrashNote note{container->runtime.settings(), {options_.inspect_socket}};
+  if (options_.supervision != nullptr) note.sockets.push_back(options_.supervision->socket_path());
+  write_crash_note(container->bundle, note);
   const StreamNames names{request.stdin(),    request.stdout(),  request.stderr(),
                           request.terminal(), container->io_uid, container->io_gid};
   const LoggerIdentity identity{container->id, options_.containerd_namespace};

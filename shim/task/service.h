@@ -30,6 +30,7 @@ class Service {
   struct Options {
     std::string containerd_namespace;
     config::Config config;
+    std::string inspect_socket;          ///< noted for the case that we crash
     Supervision* supervision = nullptr;  ///< outlives the service
     std::function<void()> on_shutdown;  ///< the last container is gone and containerd said Shutdown
   };
