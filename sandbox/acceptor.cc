@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <sched.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -51,9 +52,8 @@ UniqueFd open_thread(pid_t tid) {
 }
 
 void set_nonblocking(int fd, bool on) {
-  const int flags = ::fcntl(fd, F_GETFL);
-  const int wanted = on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
-  if (flags >= 0 && wanted != flags) ::fcntl(fd, F_SETFL, wanted);
+  int value = on ? 1 : 0;
+  ::ioctl(fd, FIONBIO, &value);
 }
 
 }  // namespace
@@ -133,6 +133,16 @@ Acceptor::Verdict Acceptor::judge(const Listener& listener, Arrival& arrival) co
   return Verdict::kFast;
 }
 
+// Most undecided connections are decided within microseconds.
+Acceptor::Verdict Acceptor::judge_patiently(const Listener& listener, Arrival& arrival) const {
+  Verdict verdict = judge(listener, arrival);
+  for (int i = 0; verdict == Verdict::kWait && i < kYields; ++i) {
+    ::sched_yield();  // on one CPU, the client's supervisor needs ours
+    verdict = judge(listener, arrival);
+  }
+  return verdict;
+}
+
 Reply Acceptor::hand_out(const AcceptRequest& request, Guest& guest,
                          std::shared_ptr<Listener> listener, Arrival arrival,
                          Verdict verdict) const {
@@ -148,7 +158,7 @@ Reply Acceptor::hand_out(const AcceptRequest& request, Guest& guest,
     const int socket = arrival.offer->socket.get();
     const auto options = services_->notes.get(listener->cookie);
     if (arrival.offer->kind == local::PairKind::kUnix) {
-      local::prepare_unix_end(socket, services_->network->options().send_buffer);
+      local::prepare_accepted_end(socket, services_->network->options().send_buffer);
       if (!options->empty())
         if (const auto cookie = socket_cookie(socket)) services_->notes.put(*cookie, options);
     } else {
@@ -164,7 +174,9 @@ Reply Acceptor::hand_out(const AcceptRequest& request, Guest& guest,
   InstallFd reply;
   reply.fd = std::move(fast ? arrival.offer->socket : arrival.tcp);
   reply.close_on_exec = (request.flags & SOCK_CLOEXEC) != 0;
-  set_nonblocking(reply.fd.get(), (request.flags & SOCK_NONBLOCK) != 0);
+  // Ends from a mailbox are non-blocking, accepted sockets are not.
+  const bool nonblocking = (request.flags & SOCK_NONBLOCK) != 0;
+  if (nonblocking != fast) set_nonblocking(reply.fd.get(), nonblocking);
   reply.after = [this, path, fast, listener = std::move(listener), arrival = std::move(arrival)](
                     const Status& delivered, UniqueFd fd) mutable {
     if (delivered) {
@@ -210,17 +222,9 @@ Reply Acceptor::accept(Call& call, AcceptRequest request, std::shared_ptr<Listen
     const int error = arrival.error().number;
     const int flags = ::fcntl(socket.get(), F_GETFL);
     if (error != EAGAIN || flags < 0 || (flags & O_NONBLOCK) != 0) return Fail{error};
-    auto shared = std::make_shared<UniqueFd>(std::move(socket));  // std::function must be copyable
-    post_([this, request = std::move(request), listener = std::move(listener), shared] {
-      park(request, listener, std::move(*shared));
-    });
-    return Later{};
+    return park(std::move(request), std::move(listener), std::move(socket));
   }
-  Verdict verdict = judge(*listener, *arrival);
-  for (int i = 0; verdict == Verdict::kWait && i < kYields; ++i) {
-    ::sched_yield();  // on one CPU, the client's supervisor needs ours
-    verdict = judge(*listener, *arrival);
-  }
+  const Verdict verdict = judge_patiently(*listener, *arrival);
   if (verdict != Verdict::kWait)
     return hand_out(request, call.guest, std::move(listener), std::move(*arrival), verdict);
   auto shared = std::make_shared<Arrival>(std::move(*arrival));
@@ -230,82 +234,110 @@ Reply Acceptor::accept(Call& call, AcceptRequest request, std::shared_ptr<Listen
   return Later{};
 }
 
-void Acceptor::park(AcceptRequest request, std::shared_ptr<Listener> listener, UniqueFd socket) {
+Reply Acceptor::park(AcceptRequest request, std::shared_ptr<Listener> listener, UniqueFd socket) {
   const std::uint64_t cookie = listener->cookie;
   timeval timeout{};
   socklen_t length = sizeof timeout;
   ::getsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, &length);
-
-  Queue& queue = queues_[cookie];
-  if (queue.watch == 0) {
-    queue.listener = std::move(listener);
-    queue.socket = std::move(socket);
-    const auto watch =
-        loop_.watch(queue.socket.get(), EPOLLIN, [this, cookie](std::uint32_t) { serve(cookie); });
-    if (!watch) {
-      queues_.erase(cookie);
-      deliver(*services_, request.call, Fail{ENOBUFS});
-      return;
-    }
-    queue.watch = *watch;
-  }
-  Waiting waiting;
-  waiting.request = request;
-  waiting.thread = open_thread(request.call.tid);
-  if (waiting.thread.valid())
-    if (const auto death = loop_.watch(waiting.thread.get(), EPOLLIN | EPOLLET,
-                                       [this, cookie](std::uint32_t) { drop_gone(cookie); }))
-      waiting.death = *death;
   const auto limit =
       std::chrono::seconds{timeout.tv_sec} + std::chrono::microseconds{timeout.tv_usec};
+  const std::uint64_t id = request.call.id;
+  {
+    const std::lock_guard guard{mutex_};
+    Queue& queue = queues_[cookie];
+    if (queue.listener == nullptr) {
+      queue.listener = std::move(listener);
+      queue.socket = std::move(socket);
+      epoll_event event{};
+      event.events = EPOLLIN;  // level-triggered: what came in between is seen
+      event.data.u64 = cookie;
+      if (::epoll_ctl(ready_.get(), EPOLL_CTL_ADD, queue.socket.get(), &event) < 0) {
+        queues_.erase(cookie);
+        return Fail{ENOBUFS};
+      }
+    }
+    queue.calls.push_back({std::move(request), {}, 0});
+  }
   if (limit.count() > 0) {
-    waiting.timeout = loop_.after(limit, [this, cookie, id = request.call.id] {
-      const auto found = queues_.find(cookie);
-      if (found == queues_.end()) return;
-      std::deque<Waiting>& calls = found->second.calls;
-      const auto call = std::find_if(calls.begin(), calls.end(), [id](const Waiting& entry) {
-        return entry.request.call.id == id;
-      });
-      if (call == calls.end()) return;
-      deliver(*services_, call->request.call, Fail{EAGAIN});
-      forget(*call);
-      calls.erase(call);
-      serve(cookie);
+    post_([this, cookie, id, limit] {
+      loop_.after(limit, [this, cookie, id] { time_out(cookie, id); });
     });
   }
-  queue.calls.push_back(std::move(waiting));
-  serve(cookie);  // something may have come, or been put back, in between
+  return Later{};
 }
 
-void Acceptor::serve(std::uint64_t cookie) {
-  const auto found = queues_.find(cookie);
-  if (found == queues_.end()) return;
-  Queue& queue = found->second;
-  while (!queue.calls.empty()) {
-    Waiting& first = queue.calls.front();
-    if (!first.request.call.waiting()) {
-      forget(first);
-      queue.calls.pop_front();
-      continue;
-    }
-    auto arrival = next(*queue.listener, queue.socket.get(), worker_);
-    if (!arrival && arrival.error().number == EAGAIN) return;
-    Waiting waiting = std::move(first);
-    queue.calls.pop_front();
-    forget(waiting);
-    if (!arrival) {
-      deliver(*services_, waiting.request.call, Fail{arrival.error().number});
-      continue;
-    }
-    const Verdict verdict = judge(*queue.listener, *arrival);
-    if (verdict == Verdict::kWait) {
-      wait_for_verdict(waiting.request, queue.listener, std::move(*arrival));
-    } else {
-      answer(waiting.request, queue.listener, std::move(*arrival), verdict);
+void Acceptor::time_out(std::uint64_t cookie, std::uint64_t id) {
+  std::optional<Waiting> late;
+  {
+    const std::lock_guard guard{mutex_};
+    const auto found = queues_.find(cookie);
+    if (found == queues_.end()) return;
+    std::deque<Waiting>& calls = found->second.calls;
+    const auto call = std::find_if(calls.begin(), calls.end(), [id](const Waiting& entry) {
+      return entry.request.call.id == id;
+    });
+    if (call == calls.end()) return;
+    late = std::move(*call);
+    calls.erase(call);
+    end_if_empty(found);
+  }
+  loop_.forget(late->death);
+  deliver(*services_, late->request.call, Fail{EAGAIN});
+}
+
+void Acceptor::serve_ready() {
+  std::array<epoll_event, 16> batch{};
+  const int n = ::epoll_wait(ready_.get(), batch.data(), static_cast<int>(batch.size()), 0);
+  for (int i = 0; i < n; ++i) {
+    const std::uint64_t cookie = batch[static_cast<std::size_t>(i)].data.u64;
+    while (serve_one(cookie)) {
     }
   }
-  loop_.forget(queue.watch);
-  queues_.erase(found);  // and with it our hold on the listener
+}
+
+// Requires: mutex_.
+void Acceptor::end_if_empty(std::map<std::uint64_t, Queue>::iterator queue) {
+  if (!queue->second.calls.empty()) return;
+  ::epoll_ctl(ready_.get(), EPOLL_CTL_DEL, queue->second.socket.get(), nullptr);
+  queues_.erase(queue);  // and with it our hold on the listener
+}
+
+// One connection for one call. False: nothing more to do for now.
+bool Acceptor::serve_one(std::uint64_t cookie) {
+  std::shared_ptr<Listener> listener;
+  std::optional<Waiting> first;
+  std::optional<Result<Arrival>> arrival;
+  {
+    const std::lock_guard guard{mutex_};
+    const auto found = queues_.find(cookie);
+    if (found == queues_.end()) return false;
+    Queue& queue = found->second;
+    listener = queue.listener;
+    while (!queue.calls.empty() && !queue.calls.front().request.call.waiting()) {
+      loop_.forget(queue.calls.front().death);
+      queue.calls.pop_front();
+    }
+    if (!queue.calls.empty()) {
+      arrival = next(*listener, queue.socket.get(), worker_);
+      if (!*arrival && arrival->error().number == EAGAIN) return false;
+      first = std::move(queue.calls.front());
+      queue.calls.pop_front();
+    }
+    end_if_empty(found);
+  }
+  if (!first) return false;
+  loop_.forget(first->death);
+  if (!*arrival) {
+    deliver(*services_, first->request.call, Fail{arrival->error().number});
+    return true;
+  }
+  const Verdict verdict = judge_patiently(*listener, **arrival);
+  if (verdict == Verdict::kWait) {
+    wait_for_verdict(first->request, std::move(listener), std::move(**arrival));
+  } else {
+    answer(first->request, std::move(listener), std::move(**arrival), verdict);
+  }
+  return true;
 }
 
 void Acceptor::wait_for_verdict(AcceptRequest request, std::shared_ptr<Listener> listener,
@@ -353,27 +385,30 @@ void Acceptor::answer(const AcceptRequest& request, std::shared_ptr<Listener> li
           hand_out(request, guest, std::move(listener), std::move(arrival), verdict));
 }
 
-void Acceptor::forget(Waiting& waiting) {
-  loop_.forget(waiting.timeout);
-  loop_.forget(waiting.death);
-  waiting.thread.reset();
-}
-
-void Acceptor::drop_gone(std::uint64_t cookie) {
-  const auto found = queues_.find(cookie);
-  if (found == queues_.end()) return;
-  std::erase_if(found->second.calls, [&](Waiting& waiting) {
-    if (waiting.request.call.waiting()) return false;
-    forget(waiting);
-    return true;
-  });
-  serve(cookie);
-}
-
 void Acceptor::drop_gone() {
-  std::vector<std::uint64_t> cookies;
-  for (const auto& [cookie, queue] : queues_) cookies.push_back(cookie);
-  for (const std::uint64_t cookie : cookies) drop_gone(cookie);
+  const std::lock_guard guard{mutex_};
+  for (auto queue = queues_.begin(); queue != queues_.end();) {
+    std::erase_if(queue->second.calls, [&](Waiting& waiting) {
+      if (waiting.request.call.waiting()) {
+        watch_death(waiting);
+        return false;
+      }
+      loop_.forget(waiting.death);
+      return true;
+    });
+    end_if_empty(queue++);
+  }
+}
+
+// Our duplicate must not keep the listener of a dead program open. Most calls are answered before
+// this is worth its price.
+void Acceptor::watch_death(Waiting& waiting) {
+  if (waiting.death != 0) return;
+  waiting.thread = open_thread(waiting.request.call.tid);
+  if (!waiting.thread.valid()) return;
+  if (const auto death = loop_.watch(waiting.thread.get(), EPOLLIN | EPOLLET,
+                                     [this](std::uint32_t) { drop_gone(); }))
+    waiting.death = *death;
 }
 
 }  // namespace shunt::sandbox

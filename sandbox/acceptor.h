@@ -41,7 +41,13 @@ class Acceptor {
   /// `loop` runs on the thread that owns `worker`. `post` runs a function there, from any thread.
   Acceptor(EventLoop& loop, Worker& worker, std::function<void(std::function<void()>)> post)
       : loop_{loop}, worker_{worker}, post_{std::move(post)} {}
-  void use(Services* services) { services_ = services; }
+  /// Before the loop runs.
+  Status start(Services* services) {
+    services_ = services;
+    auto watch = loop_.watch(ready_.get(), EPOLLIN, [this](std::uint32_t) { serve_ready(); });
+    if (!watch) return watch.error();
+    return Done{};
+  }
 
   /// Any thread. `socket` is a duplicate of the listener.
   Reply accept(Call& call, AcceptRequest request, std::shared_ptr<Listener> listener,
@@ -51,19 +57,15 @@ class Acceptor {
   void drop_gone();
 
  private:
-  void drop_gone(std::uint64_t cookie);
-
   enum class Verdict { kTcp, kFast, kWait };
   struct Waiting {
     AcceptRequest request;
-    EventLoop::Token timeout = 0;
-    UniqueFd thread;  ///< pidfd: our duplicate must not keep the listener of a dead program open
+    UniqueFd thread;  ///< pidfd
     EventLoop::Token death = 0;
   };
   struct Queue {  // calls that wait for a connection on one listener
     std::shared_ptr<Listener> listener;
     UniqueFd socket;
-    EventLoop::Token watch = 0;
     std::deque<Waiting> calls;
   };
   struct Judging {  // a call that has a connection, which is not decided yet
@@ -76,15 +78,21 @@ class Acceptor {
 
   Result<Arrival> next(Listener& listener, int socket, Worker& worker) const;
   Verdict judge(const Listener& listener, Arrival& arrival) const;
+  Verdict judge_patiently(const Listener& listener, Arrival& arrival) const;
   Reply hand_out(const AcceptRequest& request, Guest& guest, std::shared_ptr<Listener> listener,
                  Arrival arrival, Verdict verdict) const;
   void put_back(const std::shared_ptr<Listener>& listener, Arrival arrival) const;
   void knock(Listener& listener) const;
 
+  /// Any thread: no wake-up of the loop is needed, it waits for `ready_`.
+  Reply park(AcceptRequest request, std::shared_ptr<Listener> listener, UniqueFd socket);
+  void end_if_empty(std::map<std::uint64_t, Queue>::iterator queue);
+
   // Loop thread.
-  void park(AcceptRequest request, std::shared_ptr<Listener> listener, UniqueFd socket);
-  void serve(std::uint64_t cookie);
-  void forget(Waiting& waiting);
+  void serve_ready();
+  bool serve_one(std::uint64_t cookie);
+  void time_out(std::uint64_t cookie, std::uint64_t id);
+  void watch_death(Waiting& waiting);
   void wait_for_verdict(AcceptRequest request, std::shared_ptr<Listener> listener, Arrival arrival);
   void look_again(std::uint64_t key);
   void answer(const AcceptRequest& request, std::shared_ptr<Listener> listener, Arrival arrival,
@@ -94,7 +102,9 @@ class Acceptor {
   Worker& worker_;
   std::function<void(std::function<void()>)> post_;
   Services* services_ = nullptr;
-  std::map<std::uint64_t, Queue> queues_;  // by cookie of the listener
+  UniqueFd ready_{::epoll_create1(EPOLL_CLOEXEC)};  // listeners that calls wait for, by cookie
+  std::mutex mutex_;                                // queues_; never taken by what it calls
+  std::map<std::uint64_t, Queue> queues_;           // by cookie of the listener
   std::map<std::uint64_t, Judging> judging_;
   std::uint64_t last_key_ = 0;
 };

@@ -1,6 +1,8 @@
 // One trapped call on its way through a handler, and what handlers may use.
 #pragma once
 
+#include <sys/epoll.h>
+
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -38,6 +40,7 @@ struct Container {
 struct Worker {
   SocketCalls calls;
   PidfdCache pidfds;
+  UniqueFd watch{::epoll_create1(EPOLL_CLOEXEC)};  ///< see LettingGo
   std::optional<std::size_t> line;  ///< of the node table; without one nothing is upgraded
 };
 

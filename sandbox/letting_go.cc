@@ -62,20 +62,26 @@ UniqueFd find_in(pid_t tid, const std::string& socket) {
 
 }  // namespace
 
-LettingGo::LettingGo(UniqueFd tcp) : tcp_{std::move(tcp)}, watch_{::epoll_create1(EPOLL_CLOEXEC)} {
+LettingGo::LettingGo(UniqueFd tcp, UniqueFd& watch) : tcp_{std::move(tcp)}, watch_{&watch} {
   struct stat info {};
   if (::fstat(tcp_.get(), &info) == 0) inode_ = info.st_ino;
   epoll_event event{};
   event.events = EPOLLOUT;  // an established connection is writable: an entry is an event
-  ::epoll_ctl(watch_.get(), EPOLL_CTL_ADD, tcp_.get(), &event);
+  ::epoll_ctl(watch_->get(), EPOLL_CTL_ADD, tcp_.get(), &event);
+}
+
+LettingGo::~LettingGo() {
+  if (tcp_.valid()) ::epoll_ctl(watch_->get(), EPOLL_CTL_DEL, tcp_.get(), nullptr);
 }
 
 std::optional<UniqueFd> LettingGo::close_unless_shared(pid_t tid) {
   set_linger(tcp_.get(), true);
   tcp_.reset();
   epoll_event event{};
-  if (::epoll_wait(watch_.get(), &event, 1, 0) <= 0) return std::nullopt;
+  if (::epoll_wait(watch_->get(), &event, 1, 0) <= 0) return std::nullopt;
 
+  // The entry cannot be named any more: its descriptor is closed. So the instance goes.
+  *watch_ = UniqueFd{::epoll_create1(EPOLL_CLOEXEC)};
   const std::string socket = "socket:[" + std::to_string(inode_) + "]";
   UniqueFd found = find_in(tid, socket);
   if (!found.valid()) {

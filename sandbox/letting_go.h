@@ -18,9 +18,11 @@ namespace shunt::sandbox {
 class LettingGo {
  public:
   /// Before the guest's descriptor is replaced.
-  explicit LettingGo(UniqueFd tcp);
+  /// `watch`: an epoll instance of the calling thread, used for one at a time.
+  LettingGo(UniqueFd tcp, UniqueFd& watch);
   LettingGo(LettingGo&&) = default;
   LettingGo& operator=(LettingGo&&) = default;
+  ~LettingGo();
 
   /// After it was replaced: closes the socket by a reset, which is what tells the server that the
   /// offer holds. If another holder kept it alive, no reset was sent, and the socket comes back,
@@ -30,7 +32,7 @@ class LettingGo {
 
  private:
   UniqueFd tcp_;
-  UniqueFd watch_;
+  UniqueFd* watch_ = nullptr;
   std::uint64_t inode_ = 0;
 };
 

@@ -40,6 +40,7 @@ namespace {
 
 constexpr std::size_t kContainerThreads = 8;  // further containers share the loop
 constexpr std::chrono::seconds kHousekeeping{1};
+constexpr std::chrono::milliseconds kWaiting{250};
 
 int stop_signal() { return SIGRTMIN + 4; }
 
@@ -81,7 +82,7 @@ class Supervisor::Core {
         acceptor_{loop_, loop_worker_,
                   [this](std::function<void()> work) { post(std::move(work)); }},
         services_{nullptr, statistics_, notes_, unheard_, epolls_, listeners_, acceptor_} {
-    acceptor_.use(&services_);
+    if (const Status started = acceptor_.start(&services_); !started) std::abort();
     struct sigaction action {};
     action.sa_handler = [](int) {};
     ::sigaction(stop_signal(), &action, nullptr);
@@ -89,6 +90,7 @@ class Supervisor::Core {
     loop_thread_ = std::thread{[this] {
       block_signals();
       loop_.after(kHousekeeping, [this] { keep_house(); });
+      loop_.after(kWaiting, [this] { look_after_waiting(); });
       loop_.run();
       loop_containers_.clear();
     }};
@@ -270,8 +272,13 @@ class Supervisor::Core {
     loop_containers_.insert(container);
   }
 
-  void keep_house() {
+  // Calls that wait are looked after sooner: a dead program's listener should close.
+  void look_after_waiting() {
     acceptor_.drop_gone();
+    loop_.after(kWaiting, [this] { look_after_waiting(); });
+  }
+
+  void keep_house() {
     listeners_.sweep(services_.network);
     if (services_.network != nullptr) services_.network->forget_departed();
     loop_.after(kHousekeeping, [this] { keep_house(); });

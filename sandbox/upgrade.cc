@@ -190,7 +190,8 @@ Reply upgrade(Call& call, Established connection) {
   auto replaced = std::make_shared<bool>(false);
   reply.replaced = [&services = call.services, replaced, identity = call.identity, number,
                     close_on_exec = reply.close_on_exec,
-                    old = LettingGo{std::move(connection.tcp)}](const Status& placed) mutable {
+                    old = LettingGo{std::move(connection.tcp), call.worker.watch}](
+                       const Status& placed) mutable {
     if (!placed) {
       services.statistics.count(Path::kInterrupted);
       return;

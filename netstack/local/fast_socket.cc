@@ -43,9 +43,13 @@ Result<UniqueFd> offer_tcp(const FastName& name) {
 
 }  // namespace
 
-void prepare_unix_end(int socket, std::size_t send_buffer) {
+void prepare_accepted_end(int socket, std::size_t send_buffer) {
   // The kernel doubles the number for its own bookkeeping; what counts is that it is large.
   set(socket, SOL_SOCKET, SO_SNDBUFFORCE, static_cast<int>(send_buffer));
+}
+
+void prepare_unix_end(int socket, std::size_t send_buffer) {
+  prepare_accepted_end(socket, send_buffer);
   set(socket, SOL_SOCKET, SO_PASSRIGHTS, 0);
 }
 

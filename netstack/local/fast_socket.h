@@ -33,6 +33,8 @@ Result<UniqueFd> offer(const FastName& name, std::uint64_t server_netns, PairKin
 /// charged at least 768 bytes, so with default buffers 278 one-byte writes fill it where TCP takes
 /// millions), and no passing of descriptors.
 void prepare_unix_end(int socket, std::size_t send_buffer);
+/// The same for an end out of a mailbox, which refuses descriptors already.
+void prepare_accepted_end(int socket, std::size_t send_buffer);
 
 /// A unix fast socket, recognised by what the kernel says about it.
 struct FastSocket {

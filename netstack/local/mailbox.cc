@@ -67,19 +67,26 @@ Result<std::unique_ptr<Mailbox>> Mailbox::open(std::uint64_t netns, std::uint16_
   return mailbox;
 }
 
-void Mailbox::drain() {
+template <typename Stop>
+std::optional<Offer> Mailbox::drain(Stop stop) {
   const auto now = std::chrono::steady_clock::now();
-  const auto keep = [&](std::optional<Offer> offer) {
-    if (!offer) return false;
-    offer->taken = now;
-    offers_.push_back(std::move(*offer));
-    return offers_.size() < kHeld;
-  };
-  while (offers_.size() < kHeld && keep(accept_unix(unix_.get()))) {
-  }
-  for (const UniqueFd& tcp : tcp_)
-    while (offers_.size() < kHeld && keep(accept_tcp(tcp.get()))) {
+  const auto empty = [&](const UniqueFd& box, auto accept, std::optional<Offer>& found) {
+    while (offers_.size() < kHeld) {
+      std::optional<Offer> offer = accept(box.get());
+      if (!offer) break;
+      offer->taken = now;
+      if (stop(*offer)) {
+        found = std::move(offer);
+        return;
+      }
+      offers_.push_back(std::move(*offer));
     }
+  };
+  std::optional<Offer> found;
+  empty(unix_, accept_unix, found);
+  for (const UniqueFd& tcp : tcp_)
+    if (!found) empty(tcp, accept_tcp, found);
+  return found;
 }
 
 std::optional<Offer> Mailbox::take(const Endpoint& client, const Endpoint& server) {
@@ -87,12 +94,8 @@ std::optional<Offer> Mailbox::take(const Endpoint& client, const Endpoint& serve
   const auto matches = [&](const Offer& offer) {
     return offer.client == client && offer.server == server;
   };
-  auto found = std::find_if(offers_.begin(), offers_.end(), matches);
-  if (found == offers_.end()) {
-    drain();
-    found = std::find_if(offers_.begin(), offers_.end(), matches);
-  }
-  if (found == offers_.end()) return std::nullopt;
+  const auto found = std::find_if(offers_.begin(), offers_.end(), matches);
+  if (found == offers_.end()) return drain(matches);
   Offer offer = std::move(*found);
   offers_.erase(found);
   return offer;
@@ -105,7 +108,7 @@ void Mailbox::give_back(Offer offer) {
 
 bool Mailbox::drop_older(std::chrono::milliseconds age) {
   const std::lock_guard guard{mutex_};
-  drain();
+  drain([](const Offer&) { return false; });
   const auto limit = std::chrono::steady_clock::now() - age;
   std::erase_if(offers_, [&](const Offer& offer) { return offer.taken < limit; });
   return !offers_.empty();

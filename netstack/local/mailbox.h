@@ -47,7 +47,9 @@ class Mailbox {
   bool drop_older(std::chrono::milliseconds age);
 
  private:
-  void drain();  ///< requires mutex_
+  /// Empties the kernel's queue into `offers_`, up to one that `stop` wants. Requires mutex_.
+  template <typename Stop>
+  std::optional<Offer> drain(Stop stop);
 
   UniqueFd unix_;
   std::vector<UniqueFd> tcp_;

@@ -82,8 +82,7 @@ Reply on_connect(Call& call) {
   if (!socket) return RunInKernel{};
   const auto cookie = socket_cookie(socket->get());
   if (!cookie) return RunInKernel{};
-  if (socket_number(socket->get(), SO_PROTOCOL) != IPPROTO_TCP ||
-      socket_number(socket->get(), SO_TYPE) != SOCK_STREAM) {
+  if (socket_number(socket->get(), SO_PROTOCOL) != IPPROTO_TCP) {
     if (!local::identify(socket->get(), network->private_cookie())) return RunInKernel{};
     if (call.services.unheard.take(*cookie)) return Return{0};
     return Fail{EISCONN};
