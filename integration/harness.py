@@ -8,6 +8,7 @@ see whether an expectation is containerd's or ours.
 
 import os
 import shutil
+import signal
 import sys
 import unittest
 
@@ -72,4 +73,6 @@ def main():
         sys.exit(77)
     if RUNTIME == SHUNT:
         print(f"shim under test: {paths.shim_binary()}", flush=True)
+    # unittest takes SystemExit for an error of the test and goes on; an interrupt ends it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     unittest.main(verbosity=2)

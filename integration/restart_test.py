@@ -96,6 +96,9 @@ class ContainerdDies(harness.NodeTest):
 
 
 class ShimDies(harness.NodeTest):
+    def setUp(self):
+        self.addCleanup(self.node.remove, "c", check=False)
+
     def test_one_container(self):
         pid = self.node.start("c", "sh", "-c", "sleep 1000 & sleep 1000", runtime=RUNTIME)
         with self.node.events() as events:
