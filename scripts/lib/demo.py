@@ -8,8 +8,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
-from lib import RUNC, SHUNT, Node, Skip, paths, proc  # noqa: E402
-from lib.node import wait_until  # noqa: E402
+from lib import RUNC, SHUNT, Node, Skip, demo_same_node, paths, proc  # noqa: E402
 
 BOLD, DIM, END = ("\033[1m", "\033[2m", "\033[0m") if sys.stdout.isatty() else ("", "", "")
 
@@ -34,48 +33,16 @@ def run_both(node):
                 f"{result.stdout.strip()}\nexit status {result.returncode}, {took:.0f} ms")
 
 
-def show_pod(node, handler, runtime):
-    """A pod with two containers; returns the shim's figures."""
-    cri = node.cri
-    pod = cri.run_pod("demo", handler=handler)
+def shim_cost(node, handler, runtime):
+    """The figures of the shim of a pod with two containers."""
+    pod = node.cri.run_pod("demo", handler=handler)
     try:
-        web = cri.run_container(
-            pod, "web", "sh", "-c",
-            "mkdir /www; echo a page from $(hostname) > /www/index.html; echo serving;"
-            " exec httpd -f -p 80 -h /www")
-        client = cri.run_container(pod, "client", "sleep", "infinity")
-        if runtime == SHUNT:
-            command(f"RunPodSandbox demo (handler {handler}); containers: web, client",
-                    f"pod address {cri.pod_address(pod)}")
-            wait_until(web.log, "log of the web server")
-            command("log of web", "\n".join(text for _, text in web.log()))
-            get = ("wget", "-q", "-O-", "http://localhost/")
-            page = wait_until(lambda: cri.exec(client, *get).stdout, "page")
-            command("ExecSync client: wget -q -O- http://localhost/", page)
-            command("processes of the node", tree(node))
+        for name in ("one", "two"):
+            node.cri.run_container(pod, name, "sleep", "infinity")
         shim, = node.shims(runtime)
         return {**proc.memory(shim), "threads": proc.threads(shim)}
     finally:
-        cri.remove_pod(pod)
-
-
-def tree(node):
-    """The processes below the node's keeper, as a tree."""
-    children = {}
-    for pid, parent in sorted(proc.parents().items()):
-        children.setdefault(parent, []).append(pid)
-    lines = []
-
-    def walk(pid, depth):
-        for child in children.get(pid, []):
-            argv = proc.cmdline(child)
-            if argv:
-                name = [os.path.basename(argv[0]), *argv[1:]]
-                lines.append(f"{'  ' * depth}{child} {' '.join(name)[:60]}")
-            walk(child, depth + 1)
-
-    walk(node.pid, 0)
-    return "\n".join(lines)
+        node.cri.remove_pod(pod)
 
 
 def demonstrate():
@@ -86,14 +53,14 @@ def demonstrate():
         command(f"containerd --config {node.dir}/config.toml",
                 f"ready after {time.monotonic() - begin:.1f} s, socket {node.address}")
         run_both(node)
-        title("A pod with two containers, by CRI as kubelet does it")
-        shunt = show_pod(node, "shunt", SHUNT)
-        title("What the pod's shim costs, and the same pod under runc's shim")
-        runc = show_pod(node, "runc", RUNC)
+        demo_same_node.demonstrate(node, title, command)
+        title("What the shim of a pod with two containers costs")
         print(f"    {'':18}{'resident':>12}{'anonymous':>12}{'threads':>10}")
-        for name, figures in (("containerd's runc", runc), ("Shunt", shunt)):
+        for name, handler, runtime in (("containerd's runc", "runc", RUNC),
+                                       ("Shunt", "shunt", SHUNT)):
+            figures = shim_cost(node, handler, runtime)
             print(f"    {name:18}{figures['rss']:>8} KiB{figures['anonymous']:>8} KiB"
-                  f"{figures['threads']:>10}")
+                  f"{figures['threads']:>10}", flush=True)
         left = [thing for things in node.traces().values() for thing in things]
         title("Afterwards")
         print(f"    left of containers and pods: {', '.join(left) or 'nothing'}")

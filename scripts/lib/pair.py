@@ -1,0 +1,112 @@
+"""Two pods of one node, a server's and a client's, for the demonstration and the benchmarks.
+
+    with PodPair(node, "shunt") as pair:
+        pair.serve("redis", "redis-server", "--save", "", image="redis")
+        pair.wait_port(6379)
+        print(pair.call("redis", "redis-cli", "-h", pair.address, "ping"))
+"""
+
+import itertools
+import json
+import os
+
+from . import paths, proc
+from .node import wait_until
+
+_serial = itertools.count()
+
+
+class PodPair:
+    """`handler` is the runtime handler of both pods, or a pair of them: server's, client's. `shared`
+    is a directory of the machine that containers of both pods see as /shared.
+
+    Attributes: server, client (Pods), address (the server pod's).
+    """
+
+    def __init__(self, node, handler, shared=None):
+        self.node = node
+        self.handlers = (handler, handler) if isinstance(handler, str) else handler
+        self.mounts = [(shared, "/shared")] if shared else []
+        self._servers = []
+        self._clients = {}  # image -> container
+
+    def __enter__(self):
+        cri, number = self.node.cri, next(_serial)
+        self.server = self.client = None
+        try:
+            self.server = cri.run_pod(f"server-{number}", handler=self.handlers[0])
+            self.client = cri.run_pod(f"client-{number}", handler=self.handlers[1])
+            self.address = cri.pod_address(self.server)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        for pod in (self.client, self.server):
+            if pod:
+                self.node.cri.remove_pod(pod)
+
+    def serve(self, name, *command, image):
+        """Starts a container in the server's pod."""
+        container = self.node.cri.run_container(
+            self.server, name, *command, image=image, mounts=self.mounts)
+        self._servers.append(container)
+        return container
+
+    def wait_port(self, port, timeout=20):
+        """Waits until somebody in the server's pod listens at the port. Nothing is connected: what
+        a probe leaves behind would be counted among the connections."""
+        pid = self.node.cri.pid(self.server)
+        tables = [f"/proc/{pid}/net/tcp", f"/proc/{pid}/net/tcp6"]
+        wanted = f":{port:04X}"
+        wait_until(lambda: any(line.split()[1].endswith(wanted) and line.split()[3] == "0A"
+                               for table in tables for line in proc.read(table).splitlines()[1:]),
+                   f"listener at port {port}", timeout)
+
+    def client_container(self, image):
+        """The container of the client's pod with the image's programs."""
+        if image not in self._clients:
+            self._clients[image] = self.node.cri.run_container(
+                self.client, f"tools-{len(self._clients)}", "sleep", "infinity", image=image,
+                mounts=self.mounts)
+        return self._clients[image]
+
+    def call(self, image, *command, timeout=60):
+        """Runs a command in the client's pod, as an exec; returns what it printed."""
+        result = self.node.cri.exec(self.client_container(image), *command, timeout=timeout)
+        if result.exit_code != 0:
+            raise RuntimeError(f"{' '.join(command)}: exit status {result.exit_code}\n"
+                               f"{result.stdout}{result.stderr}")
+        return result.stdout
+
+    def shims(self):
+        """Pids of the two pods' shims."""
+        parents, shims, found = proc.parents(), set(self.node.shims()), []
+        for pod in (self.server, self.client):
+            pid = self.node.cri.pid(pod)
+            while pid and pid not in shims:
+                pid = parents.get(pid, 0)
+            found.append(pid)
+        return found
+
+    def processes(self):
+        """Pids of the shims and of everything that runs in the pods."""
+        shims = self.shims()
+        return [*shims, *(pid for shim in shims for pid in proc.descendants(shim))]
+
+
+def inspect(node, *args):
+    """What `shunt inspect` prints about a node."""
+    return _shunt(node, "inspect", *args)
+
+
+def inspected(node):
+    """The same for programs: a list, one dict a pod."""
+    return json.loads(_shunt(node, "inspect", "-o", "json"))
+
+
+def _shunt(node, command, *args):
+    shunt = os.path.join(os.path.dirname(paths.shim_binary()), "shunt")
+    # --config: what this machine's own file says does not matter.
+    return node.execute([shunt, command, "--config", node.config_path, *args]).stdout
