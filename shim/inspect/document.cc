@@ -9,11 +9,14 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+// Not Json{value}: braces make a list of one.
+Json text(const std::string& value) { return value.empty() ? Json(nullptr) : Json(value); }
+
 Json containers_of(const task::Service& service, const Supervision& supervision) {
   Json list = Json::array();
   for (const auto& [id, container] : service.containers()) {
     Json entry{{"id", id},
-               {"name", container->name.empty() ? Json{} : Json{container->name}},
+               {"name", text(container->name)},
                {"pid", container->init->pid},
                {"state", task::name_of(container->init->state)},
                {"execs", container->execs.size()}};
@@ -43,13 +46,12 @@ void add_snapshot(const sandbox::Snapshot& snapshot, Json& document) {
     listeners.push_back({{"address", to_text(listener.local)}, {"supervised", listener.published}});
   Json& connections = document["connections"] = Json::array();
   for (const auto& connection : snapshot.connections)
-    connections.push_back(
-        {{"local", to_text(connection.local)},
-         {"remote", to_text(connection.remote)},
-         {"direction", connection.outgoing ? "out" : "in"},
-         {"unread_bytes", connection.unread_bytes},
-         {"unsent_bytes", connection.unsent_bytes},
-         {"peer_pod", connection.peer_pod.empty() ? Json{} : Json{connection.peer_pod}}});
+    connections.push_back({{"local", to_text(connection.local)},
+                           {"remote", to_text(connection.remote)},
+                           {"direction", connection.outgoing ? "out" : "in"},
+                           {"unread_bytes", connection.unread_bytes},
+                           {"unsent_bytes", connection.unsent_bytes},
+                           {"peer_pod", text(connection.peer_pod)}});
   Json& paths = document["paths"] = Json::array();
   for (std::size_t i = 0; i < snapshot.paths.size(); ++i)
     paths.push_back(
@@ -82,7 +84,6 @@ PodIdentity identify_pod(const std::string& own_id, const oci::SpecSummary& spec
 
 std::string inspect_document(const PodIdentity& pod, const task::Service& service,
                              const Supervision& supervision, sandbox::Supervisor* supervisor) {
-  const auto text = [](const std::string& value) { return value.empty() ? Json{} : Json{value}; };
   Json document{{"version", SHUNT_VERSION},
                 {"shim_pid", ::getpid()},
                 {"pod",
