@@ -123,7 +123,7 @@ def pause_and_resume(stage):
     stage.exec("exec after", "echo", "works")
     stage.ctr("pause again", "task", "pause", stage.id)
     stage.ctr("kill paused", "task", "kill", "-s", "KILL", stage.id)
-    stage.wait_event("/tasks/exit")
+    stage.wait_event("/tasks/exit", id=stage.id)
     stage.status("killed while paused")
     stage.ctr("pause stopped", "task", "pause", stage.id)
     stage.ctr("resume stopped", "task", "resume", stage.id)
