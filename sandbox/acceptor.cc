@@ -24,7 +24,9 @@ using Clock = std::chrono::steady_clock;
 constexpr milliseconds kPatience{5};    // with a client that has not decided
 constexpr milliseconds kTakenBack{2};   // between the client's end closing and its reset arriving
 constexpr milliseconds kAskKernel{10};  // after which a lost reset is suspected
-constexpr int kYields = 24;             // before a call is handed to the loop
+constexpr std::uint64_t kSomebodyDied = 0;  // among cookies, which begin at 1
+constexpr std::chrono::seconds kKnock{60};  // after which an unanswered knock was lost
+constexpr int kYields = 24;                 // before a call is handed to the loop
 
 /// getpeername and accept: the address cut to the guest's length, then the true length.
 int write_address(Guest& guest, const AcceptRequest& request, const Endpoint& endpoint,
@@ -80,7 +82,9 @@ Result<Arrival> Acceptor::next(Listener& listener, int socket, Worker& worker) c
     arrival.server = local_endpoint(arrival.tcp.get()).value_or(Endpoint{});
     {
       const std::lock_guard guard{listener.mutex};
-      const auto ours = std::find(listener.knocks.begin(), listener.knocks.end(), arrival.client);
+      const auto ours =
+          std::find_if(listener.knocks.begin(), listener.knocks.end(),
+                       [&](const Knock& knock) { return knock.from == arrival.client; });
       if (ours != listener.knocks.end()) {
         listener.knocks.erase(ours);
         continue;
@@ -101,7 +105,11 @@ Result<Arrival> Acceptor::next(Listener& listener, int socket, Worker& worker) c
 }
 
 Acceptor::Verdict Acceptor::judge(const Listener& listener, Arrival& arrival) const {
-  if (arrival.foreign || listener.mailbox == nullptr) return Verdict::kTcp;
+  if (listener.mailbox == nullptr) return Verdict::kTcp;
+  const local::Peek tcp = local::peek(arrival.tcp.get());
+  // A client whose pod has left since looks like a stranger; but its connection is over.
+  if (arrival.foreign && (tcp == local::Peek::kSilent || tcp == local::Peek::kData))
+    return Verdict::kTcp;
   const auto age = Clock::now() - arrival.since;
   local::NodeTable& table = services_->network->table();
   const auto look = [&] {
@@ -118,17 +126,18 @@ Acceptor::Verdict Acceptor::judge(const Listener& listener, Arrival& arrival) co
     if (!look()) return Verdict::kTcp;
   }
 
-  const local::Peek tcp = local::peek(arrival.tcp.get());
   const local::Peek fast = local::peek(arrival.offer->socket.get());
   if (fast == local::Peek::kData) return Verdict::kFast;
   if (tcp == local::Peek::kData) return Verdict::kTcp;  // the program itself has the TCP socket
   if (tcp != local::Peek::kSilent) return Verdict::kFast;
-  if (fast != local::Peek::kSilent) return age < kTakenBack ? Verdict::kWait : Verdict::kTcp;
-  if (age < kAskKernel) return Verdict::kWait;
-  // No reset came. If the client's socket is gone, it was lost on the way.
+  if (fast == local::Peek::kSilent && age < kAskKernel) return Verdict::kWait;
+  if (fast != local::Peek::kSilent && age < kTakenBack) return Verdict::kWait;
+  // The offer was taken back, or it holds and the reset that says so is late or lost. The kernel of
+  // the client's namespace knows: in the first case the program still has its TCP socket.
   for (const auto& pod : services_->network->owners(arrival.client.address)) {
     const auto state = services_->network->look_up(*pod, arrival.client, arrival.server);
-    if (state && state->established) return Verdict::kWait;
+    if (state && state->established)
+      return fast == local::Peek::kSilent ? Verdict::kWait : Verdict::kTcp;
   }
   return Verdict::kFast;
 }
@@ -201,6 +210,12 @@ void Acceptor::put_back(const std::shared_ptr<Listener>& listener, Arrival arriv
 // listener to become readable would never ask. A connection of our own makes it ask.
 void Acceptor::knock(Listener& listener) const {
   if (services_->network == nullptr) return;
+  const auto now = Clock::now();
+  {
+    const std::lock_guard guard{listener.mutex};
+    std::erase_if(listener.knocks, [&](const Knock& knock) { return knock.at + kKnock < now; });
+    if (!listener.knocks.empty()) return;  // one is on its way
+  }
   const auto socket = services_->network->make_tcp_socket(listener.family);
   if (!socket) return;
   set_nonblocking(socket->get(), true);
@@ -208,11 +223,16 @@ void Acceptor::knock(Listener& listener) const {
   if (is_unspecified(target.address))
     target.address = *parse_address(listener.family == AF_INET ? "127.0.0.1" : "::1");
   const SockAddress address = to_sockaddr(target, listener.family);
-  const std::lock_guard guard{listener.mutex};  // until the knock is known to be one
-  if (::connect(socket->get(), address.get(), address.length) < 0 && errno != EINPROGRESS) return;
-  if (const auto own = local_endpoint(socket->get())) listener.knocks.push_back(*own);
-  constexpr std::size_t kMost = 64;
-  if (listener.knocks.size() > kMost) listener.knocks.pop_front();
+  // Bound first: it must be known as a knock before anybody can accept it.
+  const SockAddress own = to_sockaddr({target.address, 0}, listener.family);
+  if (::bind(socket->get(), own.get(), own.length) < 0) return;
+  const auto from = local_endpoint(socket->get());
+  if (!from) return;
+  {
+    const std::lock_guard guard{listener.mutex};
+    listener.knocks.push_back({*from, now});
+  }
+  ::connect(socket->get(), address.get(), address.length);
 }
 
 Reply Acceptor::accept(Call& call, AcceptRequest request, std::shared_ptr<Listener> listener,
@@ -235,6 +255,7 @@ Reply Acceptor::accept(Call& call, AcceptRequest request, std::shared_ptr<Listen
 }
 
 Reply Acceptor::park(AcceptRequest request, std::shared_ptr<Listener> listener, UniqueFd socket) {
+  request.call.since = {};  // from here on the guest's own waiting
   const std::uint64_t cookie = listener->cookie;
   timeval timeout{};
   socklen_t length = sizeof timeout;
@@ -256,7 +277,13 @@ Reply Acceptor::park(AcceptRequest request, std::shared_ptr<Listener> listener, 
         return Fail{ENOBUFS};
       }
     }
-    queue.calls.push_back({std::move(request), {}, 0});
+    // Our duplicate must not keep the listener of a dead program open.
+    UniqueFd thread = open_thread(request.call.tid);
+    epoll_event death{};
+    death.events = EPOLLIN | EPOLLONESHOT;
+    death.data.u64 = kSomebodyDied;
+    if (thread.valid()) ::epoll_ctl(ready_.get(), EPOLL_CTL_ADD, thread.get(), &death);
+    queue.calls.push_back({std::move(request), std::move(thread)});
   }
   if (limit.count() > 0) {
     post_([this, cookie, id, limit] {
@@ -281,7 +308,6 @@ void Acceptor::time_out(std::uint64_t cookie, std::uint64_t id) {
     calls.erase(call);
     end_if_empty(found);
   }
-  loop_.forget(late->death);
   deliver(*services_, late->request.call, Fail{EAGAIN});
 }
 
@@ -290,6 +316,7 @@ void Acceptor::serve_ready() {
   const int n = ::epoll_wait(ready_.get(), batch.data(), static_cast<int>(batch.size()), 0);
   for (int i = 0; i < n; ++i) {
     const std::uint64_t cookie = batch[static_cast<std::size_t>(i)].data.u64;
+    if (cookie == kSomebodyDied) drop_gone();
     while (serve_one(cookie)) {
     }
   }
@@ -314,7 +341,6 @@ bool Acceptor::serve_one(std::uint64_t cookie) {
     Queue& queue = found->second;
     listener = queue.listener;
     while (!queue.calls.empty() && !queue.calls.front().request.call.waiting()) {
-      loop_.forget(queue.calls.front().death);
       queue.calls.pop_front();
     }
     if (!queue.calls.empty()) {
@@ -326,7 +352,6 @@ bool Acceptor::serve_one(std::uint64_t cookie) {
     end_if_empty(found);
   }
   if (!first) return false;
-  loop_.forget(first->death);
   if (!*arrival) {
     deliver(*services_, first->request.call, Fail{arrival->error().number});
     return true;
@@ -388,27 +413,10 @@ void Acceptor::answer(const AcceptRequest& request, std::shared_ptr<Listener> li
 void Acceptor::drop_gone() {
   const std::lock_guard guard{mutex_};
   for (auto queue = queues_.begin(); queue != queues_.end();) {
-    std::erase_if(queue->second.calls, [&](Waiting& waiting) {
-      if (waiting.request.call.waiting()) {
-        watch_death(waiting);
-        return false;
-      }
-      loop_.forget(waiting.death);
-      return true;
-    });
+    std::erase_if(queue->second.calls,
+                  [](const Waiting& waiting) { return !waiting.request.call.waiting(); });
     end_if_empty(queue++);
   }
-}
-
-// Our duplicate must not keep the listener of a dead program open. Most calls are answered before
-// this is worth its price.
-void Acceptor::watch_death(Waiting& waiting) {
-  if (waiting.death != 0) return;
-  waiting.thread = open_thread(waiting.request.call.tid);
-  if (!waiting.thread.valid()) return;
-  if (const auto death = loop_.watch(waiting.thread.get(), EPOLLIN | EPOLLET,
-                                     [this](std::uint32_t) { drop_gone(); }))
-    waiting.death = *death;
 }
 
 }  // namespace shunt::sandbox

@@ -60,8 +60,7 @@ class Acceptor {
   enum class Verdict { kTcp, kFast, kWait };
   struct Waiting {
     AcceptRequest request;
-    UniqueFd thread;  ///< pidfd
-    EventLoop::Token death = 0;
+    UniqueFd thread;  ///< pidfd, in `ready_`
   };
   struct Queue {  // calls that wait for a connection on one listener
     std::shared_ptr<Listener> listener;
@@ -92,7 +91,6 @@ class Acceptor {
   void serve_ready();
   bool serve_one(std::uint64_t cookie);
   void time_out(std::uint64_t cookie, std::uint64_t id);
-  void watch_death(Waiting& waiting);
   void wait_for_verdict(AcceptRequest request, std::shared_ptr<Listener> listener, Arrival arrival);
   void look_again(std::uint64_t key);
   void answer(const AcceptRequest& request, std::shared_ptr<Listener> listener, Arrival arrival,

@@ -60,8 +60,8 @@ struct CallId {
   std::shared_ptr<Container> container;
   std::uint64_t id = 0;
   pid_t tid = 0;
-  std::size_t row = 0;  ///< in the syscall table
-  std::chrono::steady_clock::time_point since{};
+  std::size_t row = 0;                            ///< in the syscall table
+  std::chrono::steady_clock::time_point since{};  ///< trapped; zero: it had to wait
 
   bool waiting() const { return container->notify.waiting(id); }
 };

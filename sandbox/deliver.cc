@@ -10,7 +10,8 @@ struct Deliver {
 
   void end(Ending ending, const Status& delivered) const {
     services.statistics.count(call.row, delivered ? ending : Ending::kGone);
-    services.statistics.count_latency(std::chrono::steady_clock::now() - call.since);
+    if (call.since != std::chrono::steady_clock::time_point{})
+      services.statistics.count_latency(std::chrono::steady_clock::now() - call.since);
   }
 
   void operator()(Return& answer) const {

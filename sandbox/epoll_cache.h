@@ -1,8 +1,9 @@
 // Which epoll instances a process has, so that a connect need not look at all of its descriptors.
 //
-// Looking is dear: 1 µs a descriptor. The list is taken anew when a thread connects for the first
-// time, and when it is older than kFresh, or than kDear times what taking it took. An instance made
-// and used in between by a thread that connected before is missed; see README.md.
+// A process with few descriptors is simply asked about each. With more, looking is dear: the list
+// is taken anew when a thread connects for the first time, and when it is older than kFresh, or
+// than kDear times what taking it took. An instance made and used in between by a thread that
+// connected before is missed; see README.md.
 #pragma once
 
 #include <sys/types.h>
@@ -25,6 +26,7 @@ class EpollCache {
  private:
   static constexpr std::chrono::milliseconds kFresh{20};
   static constexpr int kDear = 50;
+  static constexpr long kFew = 256;
   static constexpr std::size_t kMost = 256;
   struct Known {
     std::vector<int> epolls;

@@ -31,6 +31,12 @@ struct Arrival {
   std::chrono::steady_clock::time_point since{};
 };
 
+/// A connection of our own that makes a program look at its listener, see Acceptor.
+struct Knock {
+  Endpoint from;
+  std::chrono::steady_clock::time_point at{};
+};
+
 struct Listener {
   std::uint64_t cookie = 0;
   int family = AF_INET;
@@ -38,7 +44,7 @@ struct Listener {
   std::shared_ptr<local::Mailbox> mailbox;  ///< null: not published
   std::mutex mutex;
   std::deque<Arrival> returned;  ///< accepted for somebody who went away; next in line
-  std::deque<Endpoint> knocks;   ///< clients that are ourselves, see Acceptor
+  std::deque<Knock> knocks;
 };
 
 class Listeners {

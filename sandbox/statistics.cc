@@ -28,6 +28,60 @@ std::string_view name(Path path) {
   return kNames[static_cast<std::size_t>(path)];
 }
 
+std::string_view meaning(Path path) {
+  switch (path) {
+    case Path::kUpgraded:
+      return "runs over a direct socket pair";
+    case Path::kNoCandidate:
+      return "the address cannot lead to a pod of this node (see upgrade.ranges)";
+    case Path::kOtherNamespace:
+      return "the socket is of another network namespace, or the container restricted itself";
+    case Path::kUnusualOption:
+      return "an option or a chosen port that only the program's own socket can honour";
+    case Path::kConnectFailed:
+      return "the kernel refused; the program got its error";
+    case Path::kSlowHandshake:
+      return "not established at once";
+    case Path::kLoopbackOff:
+      return "inside the pod, and upgrade.loopback is false";
+    case Path::kSelfConnect:
+      return "the socket is connected to itself";
+    case Path::kNoLocalPod:
+      return "the other end is no Shunt pod of this node";
+    case Path::kTranslated:
+      return "the server sees another client address (masquerade)";
+    case Path::kNotAtServer:
+      return "redirected on the way, or not yet complete at the server";
+    case Path::kNotPublished:
+      return "nobody supervised listens there";
+    case Path::kMailboxFull:
+      return "too many offers wait to be accepted";
+    case Path::kNameInUse:
+      return "a living fast connection has the same addresses";
+    case Path::kNameTooLong:
+      return "the addresses do not fit into a socket name";
+    case Path::kServerWentAhead:
+      return "the server had stopped waiting for the decision";
+    case Path::kTooManyThreads:
+      return "no line in the node table is left";
+    case Path::kSharedSocket:
+      return "another descriptor or process has the socket, too";
+    case Path::kInterrupted:
+      return "a signal or the end of the program came in between";
+    case Path::kSupervisorError:
+      return "the supervisor could not do its part";
+    case Path::kAcceptedFast:
+      return "accepted as a direct socket pair";
+    case Path::kAcceptedFromOutside:
+      return "accepted from a client that is no Shunt pod of this node";
+    case Path::kAcceptedKernel:
+      return "accepted from a pod of this node that did not upgrade";
+    case Path::kCount:
+      break;
+  }
+  return "";
+}
+
 void Statistics::count_latency(std::chrono::nanoseconds taken) {
   const auto quarters = static_cast<std::uint64_t>(taken.count() < 0 ? 0 : taken.count()) / 250;
   const auto bucket =

@@ -43,7 +43,8 @@ enum class Path {
   kAcceptedKernel,       ///< a pod of this node, but without an offer
   kCount,
 };
-std::string_view name(Path path);  ///< "no-candidate"
+std::string_view name(Path path);     ///< "no-candidate"
+std::string_view meaning(Path path);  ///< a sentence for people
 
 class Statistics {
  public:

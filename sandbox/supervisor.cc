@@ -11,6 +11,7 @@
 
 #include "sandbox/supervisor.h"
 
+#include <linux/audit.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -38,9 +39,17 @@
 namespace shunt::sandbox {
 namespace {
 
-constexpr std::size_t kContainerThreads = 8;  // further containers share the loop
+constexpr std::size_t kContainerThreads = 2;  // further containers share the loop
 constexpr std::chrono::seconds kHousekeeping{1};
 constexpr std::chrono::milliseconds kWaiting{250};
+
+#if defined(__x86_64__)
+constexpr std::uint32_t kNativeArch = AUDIT_ARCH_X86_64;
+#elif defined(__aarch64__)
+constexpr std::uint32_t kNativeArch = AUDIT_ARCH_AARCH64;
+#else
+#error "which AUDIT_ARCH_ is this?"
+#endif
 
 int stop_signal() { return SIGRTMIN + 4; }
 
@@ -210,7 +219,8 @@ class Supervisor::Core {
 
   void answer(const std::shared_ptr<Container>& container, const seccomp_notif& trapped,
               Worker& worker) {
-    const auto row = find_row(trapped.data.nr);
+    const bool native = trapped.data.arch == kNativeArch;  // elsewhere the numbers mean other calls
+    const auto row = native ? find_row(trapped.data.nr) : std::nullopt;
     if (!row || syscall_table()[*row].handler == nullptr) {
       // A filter that traps more than we asked for.
       [[maybe_unused]] const Status sent = container->notify.run_in_kernel(trapped.id);

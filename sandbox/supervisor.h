@@ -3,9 +3,10 @@
 //   auto supervisor = Supervisor::start({pod_id, state_directory, config.upgrade});
 //   (*supervisor)->add(notify_descriptor, container_id, pid, /*exec=*/false);   // any thread
 //
-// Threads: one event loop for execs, probes and calls that wait, and one per container (not per
-// exec), blocked in its notify descriptor, up to a bound; so a flood in one container does not keep
-// another one waiting. All of them live in the node's private network namespace.
+// Threads: one event loop for execs, probes and calls that wait, and one each for the
+// first two containers, blocked in their notify descriptors. The loop takes one call at a time from
+// each of the others, so that a flood in one container does not keep another one waiting. All of
+// them live in the node's private network namespace.
 //
 // The process needs CAP_SYS_ADMIN, CAP_NET_ADMIN and CAP_SYS_PTRACE over the containers, and a file
 // descriptor limit above the numbers that guests use with epoll. start() must be called in the

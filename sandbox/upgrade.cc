@@ -144,7 +144,8 @@ Reply upgrade(Call& call, Established connection) {
   const Target& target = std::get<Target>(found);
 
   const auto noted = call.services.notes.get(connection.cookie);
-  if (has_unusual_options(connection.tcp.get(), *noted) || (connection.file_flags & O_ASYNC) != 0)
+  if (has_unusual_options(connection.tcp.get(), *noted) || (connection.file_flags & O_ASYNC) != 0 ||
+      ::fcntl(connection.tcp.get(), F_GETOWN) != 0)
     return stay(Path::kUnusualOption);
   const PairKind kind =
       network.options().pair == config::Pair::kTcp || lingers_zero(connection.tcp.get())

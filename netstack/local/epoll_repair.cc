@@ -5,6 +5,7 @@
 #include <linux/kcmp.h>
 #include <sched.h>
 #include <sys/epoll.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -115,20 +116,45 @@ std::vector<int> find_epolls(pid_t tid) {
   return result;
 }
 
-// Asks for one number instead of reading the whole list. False only if the kernel says so.
-static bool may_watch(pid_t tid, int epoll, int watched) {
+namespace {
+
+// 0: instance `epoll` watches the file under number `watched`. Above: a file that had the number
+// before. ENOENT: neither. EINVAL: it is no epoll instance. EBADF: no such descriptor.
+long ask(pid_t tid, int epoll, int watched) {
   kcmp_epoll_slot slot{};
   slot.efd = static_cast<__u32>(epoll);
   slot.tfd = static_cast<__u32>(watched);
   const long answer = ::syscall(SYS_kcmp, tid, tid, KCMP_EPOLL_TFD, watched,
                                 reinterpret_cast<unsigned long>(&slot));
-  return answer >= 0 || errno != ENOENT;
+  return answer >= 0 ? answer : -errno;
+}
+
+}  // namespace
+
+std::optional<std::vector<EpollEntry>> all_registrations(pid_t tid, int watched, long most) {
+  const std::string directory = "/proc/" + std::to_string(tid) + "/fd";
+  struct stat info {};
+  // The size is the number of open descriptors (Linux 6.2), and 0 before.
+  if (::stat(directory.c_str(), &info) < 0 || info.st_size <= 0 || info.st_size > most)
+    return std::nullopt;
+  std::vector<int> watching;
+  const int last = static_cast<int>(most) * 16;  // descriptors may lie far apart
+  long left = info.st_size;
+  for (int number = 0; left > 0; ++number) {
+    if (number == last) return std::nullopt;
+    const long answer = ask(tid, number, watched);
+    if (answer == -EBADF) continue;
+    --left;
+    if (answer == 0) watching.push_back(number);
+    if (answer < 0 && answer != -ENOENT && answer != -EINVAL) return std::nullopt;
+  }
+  return find_registrations(tid, watching, watched);
 }
 
 std::vector<EpollEntry> find_registrations(pid_t tid, const std::vector<int>& epolls, int watched) {
   std::vector<EpollEntry> result;
   for (const int epoll : epolls) {
-    if (!may_watch(tid, epoll, watched)) continue;
+    if (const long answer = ask(tid, epoll, watched); answer > 0 || answer == -ENOENT) continue;
     const std::string text =
         read_all("/proc/" + std::to_string(tid) + "/fdinfo/" + std::to_string(epoll));
     std::string_view rest{text};
