@@ -24,9 +24,12 @@ std::optional<Offer> accept_unix(int listener) {
 }
 
 std::optional<Offer> accept_tcp(int listener) {
-  UniqueFd socket{::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
+  // The client may have reset it since: then only accept itself still knows who that was.
+  SockAddress peer;
+  peer.length = sizeof peer.storage;
+  UniqueFd socket{::accept4(listener, peer.get(), &peer.length, SOCK_CLOEXEC | SOCK_NONBLOCK)};
   if (!socket.valid()) return std::nullopt;
-  const auto client = remote_endpoint(socket.get());
+  const auto client = from_sockaddr(peer.bytes());
   const auto server = local_endpoint(socket.get());
   if (!client || !server) return std::nullopt;
   return Offer{std::move(socket), *client, *server, PairKind::kTcp, {}};

@@ -44,9 +44,18 @@ Reply kernel(Call& call, Path reason) {
 /// The fresh socket really was connected and dropped, so the error it leaves pending is Linux's.
 Reply disconnect(Call& call) {
   const auto on = subject_of(call);
-  if (!on || !on->fast) return RunInKernel{};
+  if (!on) return RunInKernel{};
+  int family = 0;
+  if (on->fast) {
+    family = on->fast->family();
+  } else if (const auto netns = socket_netns_cookie(on->socket.get());
+             netns && *netns == call.services.network->private_cookie()) {
+    family = socket_number(on->socket.get(), SO_DOMAIN);  // a pair of kind tcp
+  } else {
+    return RunInKernel{};
+  }
   const auto flags = call.guest.flags(call.fd());
-  auto fresh = make_connected_shadow(call, on->fast->family(), on->cookie);
+  auto fresh = make_connected_shadow(call, family, on->cookie);
   if (!flags || !fresh) return Fail{ENOBUFS};
   sockaddr none{};
   none.sa_family = AF_UNSPEC;
@@ -89,6 +98,8 @@ Reply on_connect(Call& call) {
   }
   if (call.services.unheard.take(*cookie)) return Return{0};
   const auto netns = socket_netns_cookie(socket->get());
+  // The private namespace is no place to connect in: every pod's mailbox is there.
+  if (netns && *netns == network->private_cookie()) return Fail{EISCONN};
   if (!netns || *netns != network->cookie() || network->host_network() || call.container().plain)
     return kernel(call, Path::kOtherNamespace);
   if (!call.worker.line) return kernel(call, Path::kTooManyThreads);

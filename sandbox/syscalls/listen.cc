@@ -23,6 +23,7 @@ Reply on_listen(Call& call) {
   socklen_t length = sizeof protocol;
   ::getsockopt(socket->get(), SOL_SOCKET, SO_PROTOCOL, &protocol, &length);
   const auto netns = socket_netns_cookie(socket->get());
+  if (netns && *netns == network->private_cookie()) return Fail{EINVAL};  // a fast socket
   if (protocol != IPPROTO_TCP || !netns || *netns != network->cookie()) return RunInKernel{};
   if (!call.guest.waiting()) return Fail{EINTR};
   if (::listen(socket->get(), call.integer(1)) < 0) return Fail{errno};
