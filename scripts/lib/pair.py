@@ -17,26 +17,28 @@ _serial = itertools.count()
 
 
 class PodPair:
-    """`handler` is the runtime handler of both pods, or a pair of them: server's, client's. `shared`
-    is a directory of the machine that containers of both pods see as /shared.
+    """`handler` is the runtime handler of both pods, `configs` what the node's Shunt configuration
+    holds while the server's and the client's pod start (None: what the node was made with), and
+    `shared` a directory of the machine that containers of both pods see as /shared.
 
     Attributes: server, client (Pods), address (the server pod's).
     """
 
-    def __init__(self, node, handler, shared=None):
+    def __init__(self, node, handler, configs=(None, None), shared=None):
         self.node = node
-        self.handlers = (handler, handler) if isinstance(handler, str) else handler
+        self.handler = handler
+        self.configs = configs
         self.mounts = [(shared, "/shared")] if shared else []
         self._servers = []
         self._clients = {}  # image -> container
 
     def __enter__(self):
-        cri, number = self.node.cri, next(_serial)
+        number = next(_serial)
         self.server = self.client = None
         try:
-            self.server = cri.run_pod(f"server-{number}", handler=self.handlers[0])
-            self.client = cri.run_pod(f"client-{number}", handler=self.handlers[1])
-            self.address = cri.pod_address(self.server)
+            self.server = self._pod(f"server-{number}", self.configs[0])
+            self.client = self._pod(f"client-{number}", self.configs[1])
+            self.address = self.node.cri.pod_address(self.server)
         except BaseException:
             self.__exit__()
             raise
@@ -46,6 +48,14 @@ class PodPair:
         for pod in (self.client, self.server):
             if pod:
                 self.node.cri.remove_pod(pod)
+
+    def _pod(self, name, config):
+        # A pod's shim reads the file once, when it starts.
+        self.node.write_config(self.node.config if config is None else config)
+        try:
+            return self.node.cri.run_pod(name, handler=self.handler)
+        finally:
+            self.node.write_config(self.node.config)
 
     def serve(self, name, *command, image):
         """Starts a container in the server's pod."""

@@ -1,0 +1,262 @@
+// Both ends of the connections that scripts/bench measures, with plain blocking sockets: no event
+// loop, no allocation, no option except TCP_NODELAY, so that what is measured is the way between.
+//
+//   load serve ADDRESS                        serve until killed; a process per connection
+//   load answer ADDRESS                       accept, answer one byte, close, one after the other
+//   load echo ADDRESS BYTES SECONDS           send, wait for as much, again
+//   load stream ADDRESS BYTES SECONDS         write in pieces of that many bytes
+//   load connect ADDRESS SECONDS              connect, one byte to and fro, close
+//   load memcached ADDRESS CLIENTS SECONDS    "get" on that many connections, one request each
+//
+// ADDRESS is IPv4:PORT, or the path of an AF_UNIX socket. Clients print one line of JSON:
+// operations, bytes, seconds, and on how many CPUs they were allowed to run.
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <err.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { kEcho = 'e', kSink = 's', kBuffer = 1 << 16, kBacklog = 1024 };
+
+// What a client of `serve` sends first.
+struct Order {
+  uint32_t kind;
+  uint32_t bytes;  // of a message, for kEcho
+};
+
+struct Address {
+  union {
+    struct sockaddr any;
+    struct sockaddr_in ip;
+    struct sockaddr_un path;
+  };
+  socklen_t length;
+};
+
+static char buffer[kBuffer];
+
+static struct Address parse(const char* text) {
+  struct Address to = {0};
+  if (text[0] == '/') {
+    to.path.sun_family = AF_UNIX;
+    strncpy(to.path.sun_path, text, sizeof to.path.sun_path - 1);
+    to.length = sizeof to.path;
+    return to;
+  }
+  char host[INET_ADDRSTRLEN] = {0};
+  const char* colon = strchr(text, ':');
+  if (!colon || (size_t)(colon - text) >= sizeof host) errx(2, "%s: not an address", text);
+  memcpy(host, text, (size_t)(colon - text));
+  to.ip.sin_family = AF_INET;
+  to.ip.sin_port = htons((uint16_t)atoi(colon + 1));
+  if (inet_pton(AF_INET, host, &to.ip.sin_addr) != 1) errx(2, "%s: not an address", host);
+  to.length = sizeof to.ip;
+  return to;
+}
+
+// Answers come at once, as those of any server of small messages; AF_UNIX has no such option.
+static void no_delay(int fd, const struct Address* address) {
+  int on = 1;
+  if (address->any.sa_family == AF_INET) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+static int dial(const struct Address* to) {
+  int fd = socket(to->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0 || connect(fd, &to->any, to->length) < 0) err(1, "connect");
+  return fd;
+}
+
+static int listen_at(const struct Address* at) {
+  int on = 1;
+  int fd = socket(at->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (at->any.sa_family == AF_UNIX) unlink(at->path.sun_path);
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  if (fd < 0 || bind(fd, &at->any, at->length) < 0 || listen(fd, kBacklog) < 0) err(1, "listen");
+  return fd;
+}
+
+static int accept_one(int listener) {
+  int fd;
+  do {
+    fd = accept(listener, NULL, NULL);
+  } while (fd < 0 && errno == EINTR);
+  if (fd < 0) err(1, "accept");
+  return fd;
+}
+
+static void put(int fd, const void* data, size_t size) {
+  for (size_t done = 0; done < size;) {
+    ssize_t n = send(fd, (const char*)data + done, size - done, MSG_NOSIGNAL);
+    if (n < 0) err(1, "send");
+    done += (size_t)n;
+  }
+}
+
+// 0 at the end of the stream.
+static int get(int fd, void* data, size_t size) {
+  for (size_t done = 0; done < size;) {
+    ssize_t n = read(fd, (char*)data + done, size - done);
+    if (n < 0) err(1, "read");
+    if (n == 0) return 0;
+    done += (size_t)n;
+  }
+  return 1;
+}
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void report(uint64_t operations, uint64_t bytes, double seconds) {
+  cpu_set_t cpus;
+  sched_getaffinity(0, sizeof cpus, &cpus);
+  printf("{\"operations\": %lu, \"bytes\": %lu, \"seconds\": %.9f, \"cpus\": %d}\n", operations,
+         bytes, seconds, CPU_COUNT(&cpus));
+}
+
+static void serve_one(int fd, const struct Address* at) {
+  struct Order order;
+  if (!get(fd, &order, sizeof order)) return;
+  if (order.kind == kEcho) {
+    if (order.bytes > kBuffer) errx(1, "message too large");
+    no_delay(fd, at);
+    while (get(fd, buffer, order.bytes)) put(fd, buffer, order.bytes);
+    return;
+  }
+  uint64_t total = 0;
+  for (ssize_t n; (n = read(fd, buffer, kBuffer)) > 0;) total += (uint64_t)n;
+  put(fd, &total, sizeof total);
+}
+
+static void serve(const struct Address* at) {
+  int listener = listen_at(at);
+  signal(SIGCHLD, SIG_IGN);
+  for (;;) {
+    int fd = accept_one(listener);
+    if (fork() == 0) {
+      close(listener);
+      serve_one(fd, at);
+      _exit(0);
+    }
+    close(fd);
+  }
+}
+
+static void answer(const struct Address* at) {
+  int listener = listen_at(at);
+  for (;;) {
+    int fd = accept_one(listener);
+    char byte;
+    if (get(fd, &byte, 1)) put(fd, &byte, 1);
+    close(fd);
+  }
+}
+
+static void echo(const struct Address* to, uint32_t bytes, double seconds) {
+  struct Order order = {kEcho, bytes};
+  int fd = dial(to);
+  no_delay(fd, to);
+  put(fd, &order, sizeof order);
+  uint64_t count = 0;
+  double begin = 0, end = now() + seconds / 10;  // a tenth to warm up, not counted
+  for (int warm = 0; warm < 2; warm++) {
+    if (warm) begin = now(), count = 0, end = begin + seconds;
+    do {
+      for (int i = 0; i < 64; i++, count++) {  // the clock is not read for each
+        put(fd, buffer, bytes);
+        if (!get(fd, buffer, bytes)) errx(1, "closed by the server");
+      }
+    } while (now() < end);
+  }
+  report(count, 2 * count * bytes, now() - begin);
+}
+
+static void stream(const struct Address* to, uint32_t bytes, double seconds) {
+  struct Order order = {kSink, 0};
+  int fd = dial(to);
+  put(fd, &order, sizeof order);
+  uint64_t count = 0, total = 0;
+  double begin = now(), end = begin + seconds;
+  do {
+    for (int i = 0; i < 64; i++, count++) put(fd, buffer, bytes);
+  } while (now() < end);
+  shutdown(fd, SHUT_WR);
+  if (!get(fd, &total, sizeof total)) errx(1, "closed by the server");
+  if (total != count * bytes) errx(1, "%lu bytes sent, %lu received", count * bytes, total);
+  report(count, total, now() - begin);  // until all has arrived
+}
+
+static void connects(const struct Address* to, double seconds) {
+  uint64_t count = 0;
+  double begin = now(), end = begin + seconds;
+  do {
+    char byte = 'x';
+    int fd = dial(to);
+    put(fd, &byte, 1);
+    if (!get(fd, &byte, 1)) errx(1, "closed by the server");
+    // The server closes first: TIME_WAIT is then on its side and does not use up client ports.
+    if (get(fd, &byte, 1)) errx(1, "more than was asked for");
+    close(fd);
+    count++;
+  } while (now() < end);
+  report(count, 2 * count, now() - begin);
+}
+
+static void memcached(const struct Address* to, int clients, double seconds) {
+  static const char kGet[] = "get key\r\n";
+  static const char kSet[] = "set key 0 0 64\r\n%064d\r\n";
+  int set = epoll_create1(EPOLL_CLOEXEC);
+  for (int i = 0; i < clients; i++) {
+    int fd = dial(to);
+    no_delay(fd, to);
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+    if (epoll_ctl(set, EPOLL_CTL_ADD, fd, &event) < 0) err(1, "epoll_ctl");
+    char text[128];
+    put(fd, text, (size_t)snprintf(text, sizeof text, kSet, 0));  // "STORED" counts as one answer
+  }
+  uint64_t count = 0;
+  double begin = now(), end = begin + seconds;
+  do {
+    struct epoll_event events[64];
+    int ready = epoll_wait(set, events, 64, 5000);
+    if (ready <= 0) errx(1, "no answer");
+    for (int i = 0; i < ready; i++, count++) {
+      int fd = events[i].data.fd;
+      // Answers are shorter than any buffer on the way and come in one piece; they end with \r\n.
+      ssize_t n = read(fd, buffer, kBuffer);
+      if (n < 2 || buffer[n - 1] != '\n') errx(1, "unexpected answer");
+      put(fd, kGet, sizeof kGet - 1);
+    }
+  } while (now() < end);
+  report(count, 0, now() - begin);
+}
+
+int main(int argc, char** argv) {
+  if (argc < 3) errx(2, "usage: see the top of load.c");
+  const char* what = argv[1];
+  struct Address address = parse(argv[2]);
+  int number = argc > 3 ? atoi(argv[3]) : 0;
+  double seconds = argc > 3 ? atof(argv[argc - 1]) : 0;
+  if (!strcmp(what, "serve")) serve(&address);
+  if (!strcmp(what, "answer")) answer(&address);
+  if (!strcmp(what, "connect")) return connects(&address, seconds), 0;
+  if (number <= 0) errx(2, "%s: no such number", argv[3]);
+  if (!strcmp(what, "echo")) return echo(&address, (uint32_t)number, seconds), 0;
+  if (!strcmp(what, "stream")) return stream(&address, (uint32_t)number, seconds), 0;
+  if (!strcmp(what, "memcached")) return memcached(&address, number, seconds), 0;
+  errx(2, "%s: no such mode", what);
+}
