@@ -9,11 +9,14 @@
 //   load memcached ADDRESS CLIENTS SECONDS    "get" on that many connections, one request each
 //
 // ADDRESS is IPv4:PORT, or the path of an AF_UNIX socket. Clients print one line of JSON:
-// operations, bytes, seconds, and on how many CPUs they were allowed to run.
+// operations, bytes, seconds, and on how many CPUs they were allowed to run. If $GATE names a fifo
+// they wait for a byte from it before they connect, so that what it took to start them can be told
+// from what they do.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <err.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sched.h>
@@ -126,6 +129,15 @@ static void report(uint64_t operations, uint64_t bytes, double seconds) {
   sched_getaffinity(0, sizeof cpus, &cpus);
   printf("{\"operations\": %lu, \"bytes\": %lu, \"seconds\": %.9f, \"cpus\": %d}\n", operations,
          bytes, seconds, CPU_COUNT(&cpus));
+}
+
+static void wait_at_gate(void) {
+  const char* gate = getenv("GATE");
+  if (!gate) return;
+  char byte;
+  int fd = open(gate, O_RDONLY | O_CLOEXEC);
+  if (fd < 0 || !get(fd, &byte, 1)) err(1, "%s", gate);
+  close(fd);
 }
 
 static void serve_one(int fd, const struct Address* at) {
@@ -253,6 +265,7 @@ int main(int argc, char** argv) {
   double seconds = argc > 3 ? atof(argv[argc - 1]) : 0;
   if (!strcmp(what, "serve")) serve(&address);
   if (!strcmp(what, "answer")) answer(&address);
+  wait_at_gate();
   if (!strcmp(what, "connect")) return connects(&address, seconds), 0;
   if (number <= 0) errx(2, "%s: no such number", argv[3]);
   if (!strcmp(what, "echo")) return echo(&address, (uint32_t)number, seconds), 0;

@@ -21,13 +21,14 @@ class PodPair:
     holds while the server's and the client's pod start (None: what the node was made with), and
     `shared` a directory of the machine that containers of both pods see as /shared.
 
-    Attributes: server, client (Pods), address (the server pod's).
+    Attributes: server, client (Pods), address (the server pod's), shared.
     """
 
     def __init__(self, node, handler, configs=(None, None), shared=None):
         self.node = node
         self.handler = handler
         self.configs = configs
+        self.shared = shared
         self.mounts = [(shared, "/shared")] if shared else []
         self._servers = []
         self._clients = {}  # image -> container

@@ -1,7 +1,9 @@
 """Two pods of one node that talk over TCP: runc and a CNI bridge, Shunt with both kinds of pair, and
 a raw AF_UNIX socket between two runc pods as the limit of what can be reached."""
 
+import concurrent.futures
 import contextlib
+import errno
 import json
 import os
 import re
@@ -114,18 +116,33 @@ class Bed:
 
     # One measurement each
 
-    def run_load(self, variant, what, server, *arguments):
-        text = variant.pair.call(self.load, "load", what, variant.address(server),
-                                 *map(str, arguments))
+    def run_load(self, variant, what, server, *arguments, gate=None):
+        command = ["load", what, variant.address(server), *map(str, arguments)]
+        if gate:
+            command = ["env", f"GATE={gate}", *command]
+        text = variant.pair.call(self.load, *command)
         result = json.loads(text)
         if self.cpus and result["cpus"] != self.cpus:
             raise RuntimeError(f"{variant.name}: the client ran on {result['cpus']} CPUs")
         return result
 
     def charged(self, variant, what, server, *arguments):
-        """run_load, with the CPU seconds of pods and shims as "cpu"."""
-        before = variant.cpu_seconds(self.node)
-        result = self.run_load(variant, what, server, *arguments)
+        """run_load, with the CPU seconds of pods and shims as "cpu", counted from when the client
+        is ready to connect: what it takes to start it is not part of it."""
+        gate = os.path.join(variant.pair.shared, "gate")
+        if not os.path.exists(gate):
+            os.mkfifo(gate)
+        with concurrent.futures.ThreadPoolExecutor(1) as executor:
+            running = executor.submit(self.run_load, variant, what, server, *arguments,
+                                      gate="/shared/gate")
+            opened = wait_until(lambda: running.done() or _reader_of(gate), "client at its gate", 30)
+            if opened is True:
+                running.result()
+                raise RuntimeError("the client did not wait at its gate")
+            before = variant.cpu_seconds(self.node)
+            with opened:
+                opened.write(b"x")
+            result = running.result()
         return {**result, "cpu": variant.cpu_seconds(self.node) - before}
 
     def sockets(self, variant, seconds):
@@ -166,6 +183,16 @@ class Bed:
         cached = self.run_load(variant, "memcached", "memcached", 50, seconds)
         return {"nginx": float(re.search(r"Requests/sec:\s*([\d.]+)", text).group(1)),
                 "memcached": cached["operations"] / cached["seconds"]}
+
+
+def _reader_of(fifo):
+    """The fifo, opened for writing; None as long as nobody reads."""
+    try:
+        return os.fdopen(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC), "wb")
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return None
+        raise
 
 
 def _images():
