@@ -63,6 +63,8 @@ Result<UniqueFd> make() {
   // No IPv6 in the kernel is no reason to go without: TCP pairs of IPv6 then are not made.
   if (Status v6 = everything_local(*route, AF_INET6); !v6) (void)v6;
   set("/proc/sys/net/core/somaxconn", "65535");  // mailboxes hold what accept queues hold
+  // sendto(2) is not trapped: it must not connect a socket that lost its peer.
+  set("/proc/sys/net/ipv4/tcp_fastopen", "0");
   set("/proc/sys/net/ipv4/tcp_tw_reuse", "1");
   set("/proc/sys/net/ipv6/ip_nonlocal_bind", "1");
   return current_netns();
