@@ -3,9 +3,11 @@
 //
 //   load serve ADDRESS                        serve until killed; a process per connection
 //   load answer ADDRESS                       accept, answer one byte, close, one after the other
+//   load keep ADDRESS                         accept and keep everything
 //   load echo ADDRESS BYTES SECONDS           send, wait for as much, again
 //   load stream ADDRESS BYTES SECONDS         write in pieces of that many bytes
 //   load connect ADDRESS SECONDS              connect, one byte to and fro, close
+//   load hold ADDRESS COUNT FIFO              hold connections until somebody had the fifo open
 //   load memcached ADDRESS CLIENTS SECONDS    "get" on that many connections, one request each
 //
 // ADDRESS is IPv4:PORT, or the path of an AF_UNIX socket. Clients print one line of JSON:
@@ -26,6 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -178,6 +181,45 @@ static void answer(const struct Address* at) {
   }
 }
 
+// As many descriptors as the container's limit allows.
+static void raise_limit(void) {
+  struct rlimit limit;
+  getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+// One process for all clients of all rounds: what clients closed is closed in passing.
+static void keep(const struct Address* at) {
+  raise_limit();
+  int listener = listen_at(at);
+  int set = epoll_create1(EPOLL_CLOEXEC);
+  struct epoll_event event = {.events = EPOLLIN, .data.fd = listener};
+  epoll_ctl(set, EPOLL_CTL_ADD, listener, &event);
+  for (;;) {
+    if (epoll_wait(set, &event, 1, -1) != 1) continue;
+    int fd = event.data.fd;
+    if (fd != listener) {
+      close(fd);
+      continue;
+    }
+    fd = accept_one(listener);
+    event = (struct epoll_event){.events = EPOLLIN, .data.fd = fd};
+    epoll_ctl(set, EPOLL_CTL_ADD, fd, &event);
+  }
+}
+
+static void hold(const struct Address* to, int count, const char* fifo) {
+  raise_limit();
+  double begin = now();
+  for (int i = 0; i < count; i++) dial(to);
+  double seconds = now() - begin;
+  char byte;
+  int fd = open(fifo, O_RDONLY | O_CLOEXEC);
+  if (fd < 0 || get(fd, &byte, 1)) err(1, "%s", fifo);
+  report((uint64_t)count, 0, seconds);
+}
+
 static void echo(const struct Address* to, uint32_t bytes, double seconds) {
   struct Order order = {kEcho, bytes};
   int fd = dial(to);
@@ -265,6 +307,8 @@ int main(int argc, char** argv) {
   double seconds = argc > 3 ? atof(argv[argc - 1]) : 0;
   if (!strcmp(what, "serve")) serve(&address);
   if (!strcmp(what, "answer")) answer(&address);
+  if (!strcmp(what, "keep")) keep(&address);
+  if (!strcmp(what, "hold") && argc == 5) return hold(&address, number, argv[4]), 0;
   wait_at_gate();
   if (!strcmp(what, "connect")) return connects(&address, seconds), 0;
   if (number <= 0) errx(2, "%s: no such number", argv[3]);

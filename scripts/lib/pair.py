@@ -112,9 +112,9 @@ def inspect(node, *args):
     return _shunt(node, "inspect", *args)
 
 
-def inspected(node):
+def inspected(node, *args):
     """The same for programs: a list, one dict a pod."""
-    return json.loads(_shunt(node, "inspect", "-o", "json"))
+    return json.loads(_shunt(node, "inspect", "-o", "json", *args))
 
 
 def _shunt(node, command, *args):

@@ -1,5 +1,5 @@
-"""Two pods of one node that talk over TCP: runc and a CNI bridge, Shunt with both kinds of pair, and
-a raw AF_UNIX socket between two runc pods as the limit of what can be reached."""
+"""Two pods of one node that talk over TCP: runc and a CNI bridge, Shunt with both kinds of pair,
+and a raw AF_UNIX socket between two runc pods as the limit of what can be reached."""
 
 import concurrent.futures
 import contextlib
@@ -8,8 +8,9 @@ import json
 import os
 import re
 import tempfile
+import time
 
-from lib import Node, Skip, paths
+from lib import Node, Skip, paths, proc
 from lib.images import Image
 from lib.node import wait_until
 from lib.pair import PodPair, inspected
@@ -21,7 +22,10 @@ from ..measure import Bar, Measure
 SUMMARY = "two pods of a node: round trips, streams, connects, Redis, nginx, memcached"
 
 GB = 1e9
-PORTS = {"serve": 7000, "answer": 7001, "redis": 6379, "nginx": 8080, "memcached": 11211}
+KIB = 1024
+HELD = 10000  # connections that one pod holds at once
+PORTS = {"serve": 7000, "answer": 7001, "keep": 7002, "redis": 6379, "nginx": 8080,
+         "memcached": 11211}
 
 RUNC, SHUNT, TCP_PAIR, LIMIT, KERNEL = "runc", "shunt", "tcp pair", "AF_UNIX", "shunt, kernel path"
 HANDLED = (SHUNT, TCP_PAIR, KERNEL)  # variants whose pods run under Shunt
@@ -74,7 +78,7 @@ class Bed:
         shared = os.path.join(folder, name.replace(" ", "").replace(",", "-"))
         os.mkdir(shared, 0o777)
         pair = stack.enter_context(PodPair(self.node, handler, configs, shared))
-        for server in ("serve", "answer"):
+        for server in ("serve", "answer", "keep"):
             pair.serve(server, "load", server, f"0.0.0.0:{PORTS[server]}", image=self.load)
             if name == RUNC:
                 pair.serve(f"{server}-limit", "load", server, f"/shared/{server}", image=self.load)
@@ -85,7 +89,7 @@ class Bed:
             pair.serve("memcached", "memcached", "-u", "root", "-t", "1", "-l", "0.0.0.0",
                        image=self.images["memcached"])
         for server, port in PORTS.items():
-            if name != KERNEL or server in ("serve", "answer"):
+            if name != KERNEL or server in ("serve", "answer", "keep"):
                 pair.wait_port(port)
         if name == RUNC:
             for server in ("serve", "answer", "redis"):
@@ -135,7 +139,8 @@ class Bed:
         with concurrent.futures.ThreadPoolExecutor(1) as executor:
             running = executor.submit(self.run_load, variant, what, server, *arguments,
                                       gate="/shared/gate")
-            opened = wait_until(lambda: running.done() or _reader_of(gate), "client at its gate", 30)
+            opened = wait_until(lambda: running.done() or _reader_of(gate),
+                                "client at its gate", 30)
             if opened is True:
                 running.result()
                 raise RuntimeError("the client did not wait at its gate")
@@ -162,6 +167,34 @@ class Bed:
         found["connect cpu"] = 1e6 * result["cpu"] / result["operations"]
         return found
 
+    def held(self, variant):
+        """What many connections at once cost the shims."""
+        shims = variant.pair.shims()
+        before = [(proc.memory(shim)["rss"], _descriptors(shim)) for shim in shims]
+        fifo = os.path.join(variant.pair.shared, "held")
+        if not os.path.exists(fifo):
+            os.mkfifo(fifo)
+        with concurrent.futures.ThreadPoolExecutor(1) as executor:
+            running = executor.submit(self.run_load, variant, "hold", "keep", HELD, "/shared/held")
+            opened = wait_until(lambda: running.done() or _reader_of(fifo),
+                                f"{HELD} connections", 60)
+            if opened is True:
+                running.result()
+                raise RuntimeError("the client did not hold its connections")
+            with opened:
+                after = [(proc.memory(shim)["rss"], _descriptors(shim)) for shim in shims]
+                started = time.perf_counter()
+                client, = inspected(self.node, variant.pair.client.id)
+                seconds = time.perf_counter() - started
+            result = running.result()
+        return {
+            "rss": max((then[0] - now[0]) / KIB for now, then in zip(before, after)),
+            "descriptors": max(then[1] - now[1] for now, then in zip(before, after)),
+            "inspect": seconds,
+            "shown": len(client["connections"]),
+            "connect": 1e6 * result["seconds"] / HELD,
+        }
+
     def redis(self, variant, requests):
         """`requests`: {clients: how many}"""
         target = (["-s", "/shared/redis"] if variant.limit else ["-h", variant.pair.address])
@@ -183,6 +216,10 @@ class Bed:
         cached = self.run_load(variant, "memcached", "memcached", 50, seconds)
         return {"nginx": float(re.search(r"Requests/sec:\s*([\d.]+)", text).group(1)),
                 "memcached": cached["operations"] / cached["seconds"]}
+
+
+def _descriptors(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def _reader_of(fifo):
@@ -258,6 +295,17 @@ def _redis_measures(clients, one_cpu):
     ]
 
 
+def _held_measures():
+    return [
+        Measure("rss", "RSS, the shim that grew more", "MiB", [Bar(SHUNT, at_most=2)]),
+        Measure("descriptors", "descriptors, the shim that got more", "", [Bar(SHUNT, at_most=16)]),
+        Measure("inspect", "shunt inspect -o json of the client's pod", "s",
+                [Bar(SHUNT, at_most=1)]),
+        Measure("shown", "fast connections that it shows", "", [Bar(SHUNT, at_least=HELD)]),
+        Measure("connect", "connecting, each", "µs"),
+    ]
+
+
 def _web_measures(one_cpu):
     bars = [Bar(SHUNT, against=RUNC, at_least=1.3)] if one_cpu else []
     return [Measure("nginx", "nginx + wrk, keep-alive, 50 connections", "1/s", list(bars)),
@@ -286,6 +334,12 @@ def _measure(bench, bed, where, one_cpu):
                       _kernel_measures())
 
 
+def _measure_held(bench, bed):
+    bench.compare(f"growth with {HELD} connections held",
+                  {SHUNT: lambda: bed.held(bed.variants[SHUNT])}, _held_measures(),
+                  rounds=bench.pick(5, 2), warm_up=0)
+
+
 def _note_paths(bench, bed):
     """What became of the connections: a figure of a variant that was not fast would mislead."""
     pods = {pod["pod"]["id"]: pod for pod in inspected(bed.node)}
@@ -311,5 +365,6 @@ def run(bench):
             with bed.one_cpu():
                 _measure(bench, bed, "one CPU", True)
             _measure(bench, bed, "all CPUs", False)
+            _measure_held(bench, bed)
         finally:
             _note_paths(bench, bed)
