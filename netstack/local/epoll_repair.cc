@@ -138,15 +138,29 @@ std::optional<std::vector<EpollEntry>> all_registrations(pid_t tid, int watched,
   if (::stat(directory.c_str(), &info) < 0 || info.st_size <= 0 || info.st_size > most)
     return std::nullopt;
   std::vector<int> watching;
-  const int last = static_cast<int>(most) * 16;  // descriptors may lie far apart
   long left = info.st_size;
-  for (int number = 0; left > 0; ++number) {
-    if (number == last) return std::nullopt;
+  const auto look_at = [&](int number) {
     const long answer = ask(tid, number, watched);
-    if (answer == -EBADF) continue;
+    if (answer == -EBADF) return true;
     --left;
     if (answer == 0) watching.push_back(number);
-    if (answer < 0 && answer != -ENOENT && answer != -EINVAL) return std::nullopt;
+    return answer >= 0 || answer == -ENOENT || answer == -EINVAL;
+  };
+  constexpr int kDense = 32;  // below, numbers are tried; above, listed
+  for (int number = 0; left > 0 && number < kDense; ++number)
+    if (!look_at(number)) return std::nullopt;
+  if (left > 0) {
+    DIR* list = ::opendir(directory.c_str());
+    if (list == nullptr) return std::nullopt;
+    bool known = true;
+    while (const dirent* entry = ::readdir(list)) {
+      const std::string_view name{entry->d_name};
+      int number = -1;
+      std::from_chars(name.data(), name.data() + name.size(), number);
+      if (number >= kDense) known = look_at(number) && known;
+    }
+    ::closedir(list);
+    if (!known) return std::nullopt;
   }
   return find_registrations(tid, watching, watched);
 }
