@@ -50,9 +50,13 @@ class Capabilities(harness.NodeTest):
 
     def test_containers_have_what_they_ask_for(self):
         for flags in ([], ["--privileged"], ["--cap-add", "CAP_NET_ADMIN"]):
-            read = [self.node.run("c", "grep", "^Cap", "/proc/self/status", runtime=runtime,
-                                  flags=flags).stdout for runtime in (harness.RUNC, RUNTIME)]
-            self.assertEqual(*read)
+            def read(runtime):
+                return self.node.run("c", "grep", "^Cap", "/proc/self/status", runtime=runtime,
+                                     flags=flags).stdout
+            # containerd's own shim drops what it could not hand on within 2 s of the exit, which a
+            # loaded machine shows; ours must not.
+            expected = next(filter(None, (read(harness.RUNC) for _ in range(5))), "")
+            self.assertEqual(expected, read(RUNTIME))
 
 
 if __name__ == "__main__":
