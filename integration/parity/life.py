@@ -153,6 +153,9 @@ def metrics(stage):
     figures = json.loads(stage.node.ctr("task", "metrics", "--format", "json", stage.id).stdout)
     for name in ("kernel", "user"):  # counted in ticks, and left out while they are 0
         figures["cpu"]["usage"].pop(name, None)
+    for name in list(figures["memory"]):  # page cache and major faults: left out while they are 0
+        if any(part in name for part in ("file", "cache", "maj")):
+            del figures["memory"][name]
     stage.note("shape", _shape(figures))
     stage.note("pids", figures["pids"])
     stage.note("limit", figures["memory"]["usage"]["limit"])

@@ -115,9 +115,10 @@ mv {out}.new {out}
 
 @scenario
 def attach(stage):
-    """A container in the background, whose output waits for somebody to attach."""
+    """A container in the background, whose output waits for somebody to attach. It ends a little after
+    its last line: ctr gives up fifos that it has not quite opened when the task exits."""
     argv = stage.node.run_argv(stage.id, "sh", "-c",
-                               "read line; echo got $line; read line; echo and $line; exit 6",
+                               "read line; echo got $line; read line; echo and $line; sleep 0.5; exit 6",
                                runtime=stage.runtime, flags=["-d"])
     result = subprocess.run(argv, env=stage.node.env(), stdin=subprocess.DEVNULL,
                             capture_output=True, timeout=30, text=True)
