@@ -13,9 +13,16 @@ class Parity(harness.NodeTest):
 
 def _make(name):
     def test(self):
-        reference = parity.play(name, self.node, harness.RUNC)
         ours = parity.play(name, self.node, harness.RUNTIME)
-        problems = parity.compare(name, reference, ours, harness.RUNTIME)
+        # Ours is played once and must stand. The reference loses output of short-lived programs now
+        # and then (ctr gives up fifos that it has not quite opened when the task ends), so that what
+        # it does is what it does in one of three plays.
+        for _ in range(3):
+            reference = parity.play(name, self.node, harness.RUNC)
+            problems = parity.compare(name, reference, ours, harness.RUNTIME)
+            if not problems:
+                break
+            print("\n".join(["    differs in this play:", *problems]))
         if problems:
             self.fail("\n".join(["differs from io.containerd.runc.v2", *problems]))
         self.assert_clean()
