@@ -8,7 +8,7 @@
 
 int main(int argc, char** argv) {
   const std::string_view name{argc > 0 ? argv[0] : ""};
-  if (name.substr(name.rfind('/') + 1) == "shunt") return shunt::command::main(argc, argv);
+  if (name.substr(name.rfind('/') + 1) == "shunt") return shunt::command::run(argc, argv);
   const shunt::CommandLine line = shunt::parse_command_line({argv + 1, argv + argc});
   if (line.version) {
     std::printf("%s:\n  Version:  %s\n", argv[0], SHUNT_VERSION);

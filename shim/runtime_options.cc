@@ -86,7 +86,7 @@ void write_crash_note(const std::string& bundle, const CrashNote& note) {
 
 std::optional<CrashNote> read_crash_note(const std::string& bundle) {
   const auto json =
-      nlohmann::json::parse(read_file(bundle + kNote, 64 * 1024).value_or(""), nullptr, false);
+      nlohmann::json::parse(read_file(bundle + kNote, std::size_t{64} << 10U).value_or(""), nullptr, false);
   if (!json.is_object()) return std::nullopt;
   const auto text = [&](const char* key) {
     const auto it = json.find(key);

@@ -53,7 +53,7 @@ int run_check(const std::string& config_path, bool json) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int run(int argc, char** argv) {
   CLI::App app{"Looks at Shunt, the containerd runtime io.containerd.shunt.v2, on this node.",
                "shunt"};
   app.set_version_flag("--version", std::string{"shunt "} + SHUNT_VERSION);

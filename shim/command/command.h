@@ -5,6 +5,6 @@ namespace shunt::command {
 
 /// Exit codes: 0 done; 1 it could not be done, or (check) this host is not fit; 2 the command line
 /// is wrong.
-int main(int argc, char** argv);
+int run(int argc, char** argv);
 
 }  // namespace shunt::command
