@@ -68,7 +68,7 @@ std::optional<unsigned long> stat_value(std::string_view text, std::string_view 
 }
 
 std::optional<Cgroup> Cgroup::of(pid_t pid) {
-  const auto text = read_file("/proc/" + std::to_string(pid) + "/cgroup", 64 * 1024);
+  const auto text = read_file("/proc/" + std::to_string(pid) + "/cgroup", std::size_t{64} << 10U);
   if (!text) return std::nullopt;
   Cgroup cgroup;
   cgroup.paths_ = parse_proc_cgroup(*text);

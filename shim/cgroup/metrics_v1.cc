@@ -153,9 +153,9 @@ void read_hugetlb(const std::string& folder, Metrics& metrics) {
     const std::string stem = name.substr(0, name.size() - kTail.size());
     HugetlbStat& stat = *metrics.add_hugetlb();
     stat.set_pagesize(stem.substr(8));
-    stat.set_usage(number_of(folder + "/" + name));
-    stat.set_max(number_of(folder + "/" + stem + ".max_usage_in_bytes"));
-    stat.set_failcnt(number_of(folder + "/" + stem + ".failcnt"));
+    stat.set_usage(number_of(fmt::format("{}/{}", folder, name)));
+    stat.set_max(number_of(fmt::format("{}/{}.max_usage_in_bytes", folder, stem)));
+    stat.set_failcnt(number_of(fmt::format("{}/{}.failcnt", folder, stem)));
   }
 }
 

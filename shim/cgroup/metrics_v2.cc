@@ -1,4 +1,6 @@
 // cgroup v2: Documentation/admin-guide/cgroup-v2.rst.
+#include <fmt/core.h>
+
 #include <array>
 #include <filesystem>
 #include <limits>
@@ -119,8 +121,8 @@ void read_hugetlb(const std::string& folder, Metrics& metrics) {
     const std::string size = name.substr(8, name.size() - 16);
     HugeTlbStat& stat = *metrics.add_hugetlb();
     stat.set_pagesize(size);
-    stat.set_current(number_of(folder + "/" + name, 0));
-    stat.set_max(number_of(folder + "/hugetlb." + size + ".max", kUnlimited));
+    stat.set_current(number_of(fmt::format("{}/{}", folder, name), 0));
+    stat.set_max(number_of(fmt::format("{}/hugetlb.{}.max", folder, size), kUnlimited));
   }
 }
 

@@ -44,7 +44,8 @@ bool Runtime::has_state() const {
   return ::access((settings_.root + "/" + id_).c_str(), F_OK) == 0;
 }
 
-Co<Outcome> Runtime::create(Streams streams, std::string pid_file, std::string console_socket) {
+Co<Outcome> Runtime::create(Streams streams, std::string pid_file,
+                            const std::string& console_socket) {
   std::vector<std::string> arguments{"create", "--bundle", bundle_, "--pid-file",
                                      std::move(pid_file)};
   if (!console_socket.empty())
@@ -58,7 +59,7 @@ Co<Outcome> Runtime::create(Streams streams, std::string pid_file, std::string c
 Co<Outcome> Runtime::start() { return run({"start", id_}, {}, {}); }
 
 Co<Outcome> Runtime::exec(std::string process_file, Streams streams, std::string pid_file,
-                          std::string console_socket) {
+                          const std::string& console_socket) {
   std::vector<std::string> arguments{"exec",     "--process",  std::move(process_file),
                                      "--detach", "--pid-file", std::move(pid_file)};
   if (!console_socket.empty())

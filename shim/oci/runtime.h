@@ -41,10 +41,10 @@ class Runtime {
   Runtime(EventLoop& loop, Reaper& reaper, RuntimeSettings settings, std::string bundle,
           std::string id);
 
-  Co<Outcome> create(Streams streams, std::string pid_file, std::string console_socket);
+  Co<Outcome> create(Streams streams, std::string pid_file, const std::string& console_socket);
   Co<Outcome> start();
   Co<Outcome> exec(std::string process_file, Streams streams, std::string pid_file,
-                   std::string console_socket);
+                   const std::string& console_socket);
   Co<Outcome> kill(int signal, bool all);
   Co<Outcome> remove(bool force);
   Co<Outcome> pause();

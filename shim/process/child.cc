@@ -15,8 +15,6 @@
 
 #include "netstack/base/unique_fd.h"
 
-extern char** environ;
-
 namespace shunt {
 namespace {
 
@@ -108,7 +106,7 @@ Result<pid_t> start_child(const ChildSpec& spec) {
   const pid_t pid =
       ::vfork();  // NOLINT: measured: fork copies page tables on every exec of a probe
 #pragma GCC diagnostic pop
-  if (pid == 0)
+  if (pid == 0)  // NOLINTNEXTLINE(clang-analyzer-unix.Vfork): it makes system calls only
     become(program->c_str(), argv.data(), envp.data(), moves.data(), moves.size(), parent,
            spec.dies_with_us, &failure);
   const int fork_error = errno;
