@@ -84,6 +84,15 @@ void abandon(int tcp) {
   ::connect(tcp, &none, sizeof none);
 }
 
+/// Whether the handshake goes on. io_uring can report success for such a socket when an ICMP error
+/// arrives right after the SYN (seen on 6.18).
+bool is_connecting(int tcp) {
+  tcp_info info{};
+  socklen_t length = sizeof info;
+  return ::getsockopt(tcp, IPPROTO_TCP, TCP_INFO, &info, &length) == 0 &&
+         info.tcpi_state == TCP_SYN_SENT;
+}
+
 bool lingers_zero(int socket) {
   linger value{};
   socklen_t length = sizeof value;
@@ -140,7 +149,13 @@ Reply upgrade(Call& call, Established connection) {
   };
 
   auto found = find_target(network, connection);
-  if (const Path* reason = std::get_if<Path>(&found)) return stay(*reason);
+  if (const Path* reason = std::get_if<Path>(&found)) {
+    if (*reason != Path::kSlowHandshake || !is_connecting(connection.tcp.get()))
+      return stay(*reason);
+    table.commit(line, connection.ticket);
+    call.services.statistics.count(*reason);
+    return RunInKernel{};  // which waits for the handshake
+  }
   const Target& target = std::get<Target>(found);
 
   const auto noted = call.services.notes.get(connection.cookie);
