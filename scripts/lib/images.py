@@ -45,7 +45,7 @@ class Image:
         """Path of the OCI layout archive; built if the cache does not hold it."""
         unpacked = _unpack(self.packages)
         entries = self._entries(unpacked)
-        key = hashlib.sha256(repr((2, dataclasses.astuple(self))).encode())
+        key = hashlib.sha256(repr((3, dataclasses.astuple(self))).encode())
         for path in sorted(entries):
             kind, mode, value = entries[path]
             if kind == "copy":  # a source is identified by where it is, its size and its time
@@ -81,7 +81,7 @@ class Image:
         for path in ("bin", "dev", "etc", "proc", "root", "run", "sys", "tmp", "usr/bin", "var"):
             directory(path)
         busybox = paths.tool("busybox")
-        if _libraries(busybox, unpacked):
+        if _libraries([busybox], unpacked):
             raise RuntimeError("busybox is not static; run scripts/deps (busybox-static)")
         copy(busybox, "/bin/busybox")
         applets = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True)
@@ -90,25 +90,29 @@ class Image:
         add("/etc/passwd", "data", 0o644, _PASSWD)
         add("/etc/group", "data", 0o644, _GROUP)
         add("/etc/nsswitch.conf", "data", 0o644, b"passwd: files\ngroup: files\nhosts: files dns\n")
+        linked = []  # what the loader will have to find libraries for
         for tree in self.trees:
-            source = _find(tree, unpacked)
-            for folder, _, names in os.walk(source):
-                inside = tree + folder[len(source) :]
-                directory(inside.strip("/"))
-                for name in names:
-                    path = os.path.join(folder, name)
-                    if os.path.islink(path) and not os.path.exists(path):
-                        continue
-                    copy(path, os.path.join(inside, name))
+            for source in _trees(tree, unpacked):
+                for folder, _, names in os.walk(source):
+                    inside = tree + folder[len(source) :]
+                    directory(inside.strip("/"))
+                    for name in names:
+                        path = os.path.join(folder, name)
+                        if os.path.islink(path) and not os.path.exists(path):
+                            continue
+                        copy(path, os.path.join(inside, name))
+                        if ".so" in name:
+                            linked.append(path)
         for program in self.programs:
             source = _find(program, unpacked)
             copy(source, program if program.startswith("/") else f"/usr/bin/{program}")
-            for library in _libraries(source, unpacked):
-                inside = library
-                for folder in unpacked:
-                    if library.startswith(folder + "/"):
-                        inside = library[len(folder) :]
-                copy(library, inside)
+            linked.append(source)
+        for library in _libraries(linked, unpacked):
+            inside = library
+            for folder in unpacked:
+                if library.startswith(folder + "/"):
+                    inside = library[len(folder) :]
+            copy(library, inside)
         for path, mode, data in self.files:
             add(path, "data", mode, data.encode() if isinstance(data, str) else data)
         for path, target in self.links:
@@ -208,36 +212,43 @@ def _find(name, unpacked):
     raise FileNotFoundError(f"{name}: neither in the image's packages nor installed")
 
 
-def _libraries(program, unpacked):
-    """Absolute paths of the shared libraries and the loader that `program` needs."""
+def _trees(path, unpacked):
+    """Where a directory is to be copied from: every package that has a part of it, or the machine."""
+    found = [base + path for base in unpacked if os.path.isdir(base + path)]
+    return found or [_find(path, ())]
+
+
+def _libraries(programs, unpacked):
+    """Absolute paths of the shared libraries and the loader that the programs need."""
+    if not programs:
+        return []
     folders = [
         base + folder
         for base in unpacked
         for folder in ("/usr/lib/x86_64-linux-gnu", "/lib/x86_64-linux-gnu")
     ]
     result = subprocess.run(
-        ["/usr/bin/ldd", program],
+        ["/usr/bin/ldd", *programs],
         env={"PATH": paths.SYSTEM_PATH, "LD_LIBRARY_PATH": ":".join(folders)},
         capture_output=True,
         text=True,
     )
     missing = [line.strip() for line in result.stdout.splitlines() if "not found" in line]
     if missing:
-        raise RuntimeError(f"{program} lacks libraries: {'; '.join(missing)}")
-    return _LIBRARY.findall(result.stdout)
+        raise RuntimeError(f"{', '.join(programs)}: libraries are missing: {'; '.join(missing)}")
+    return sorted(set(_LIBRARY.findall(result.stdout)))
 
 
 def _unpack(packages):
     """Directories with the unpacked packages, fetched with apt-get on first use."""
     folders = []
     for package in packages:
-        version = subprocess.run(
-            ["/usr/bin/apt-cache", "show", "--no-all-versions", package],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        version = re.search(r"^Version: (.*)$", version.stdout, re.M).group(1)
+        # What a source offers: the installed version may come from somewhere else.
+        offers = subprocess.run(["/usr/bin/apt-cache", "madison", package], capture_output=True,
+                                text=True, check=True)
+        if not offers.stdout:
+            raise RuntimeError(f"no source of apt has the package {package}")
+        version = offers.stdout.splitlines()[0].split("|")[1].strip()
         folder = os.path.join(paths.cache_dir("packages"), f"{package}_{version.replace(':', '%')}")
         if not os.path.isdir(folder):
             with tempfile.TemporaryDirectory(dir=os.path.dirname(folder)) as work:
@@ -264,6 +275,14 @@ IMAGES = {
         # The sandbox container of every CRI pod: it only has to exist.
         Image("pause", cmd=("/bin/sleep", "infinity")),
         Image("iperf3", programs=("iperf3",), cmd=("iperf3", "-s")),
+        Image(
+            "python",
+            packages=("python3.11-minimal", "libpython3.11-minimal", "libpython3.11-stdlib"),
+            programs=("python3.11",),
+            trees=("/usr/lib/python3.11",),
+            links=(("/usr/bin/python3", "python3.11"),),
+            cmd=("python3",),
+        ),
         # Debian's redis-server is a second name of redis-check-rdb, from redis-tools.
         Image(
             "redis",
