@@ -65,10 +65,10 @@ class PodPair:
         self._servers.append(container)
         return container
 
-    def wait_port(self, port, timeout=20):
-        """Waits until somebody in the server's pod listens at the port. Nothing is connected: what
-        a probe leaves behind would be counted among the connections."""
-        pid = self.node.cri.pid(self.server)
+    def wait_port(self, port, timeout=20, pod=None):
+        """Waits until somebody in the server's pod (or another one) listens at the port. Nothing is
+        connected: what a probe leaves behind would be counted among the connections."""
+        pid = self.node.cri.pid(pod or self.server)
         tables = [f"/proc/{pid}/net/tcp", f"/proc/{pid}/net/tcp6"]
         wanted = f":{port:04X}"
         wait_until(lambda: any(line.split()[1].endswith(wanted) and line.split()[3] == "0A"
