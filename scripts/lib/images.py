@@ -43,7 +43,7 @@ class Image:
 
     def archive(self):
         """Path of the OCI layout archive; built if the cache does not hold it."""
-        unpacked = _unpack(self.packages)
+        unpacked = unpack(self.packages)
         entries = self._entries(unpacked)
         key = hashlib.sha256(repr((3, dataclasses.astuple(self))).encode())
         for path in sorted(entries):
@@ -239,7 +239,7 @@ def _libraries(programs, unpacked):
     return sorted(set(_LIBRARY.findall(result.stdout)))
 
 
-def _unpack(packages):
+def unpack(packages):
     """Directories with the unpacked packages, fetched with apt-get on first use."""
     folders = []
     for package in packages:

@@ -1,0 +1,144 @@
+#!/usr/bin/python3
+"""scripts/rdma-guest itself, and that there is RDMA where it leads to."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import unittest
+
+import harness
+from lib import paths, proc
+from lib.guest import Failed, GuestError, Guests
+from lib.node import wait_until
+
+TOOL = os.path.join(paths.ROOT, "scripts", "rdma-guest")
+# Two ends on one device, each with a GID of its own. The server listens when it has said so.
+LATENCY = """
+stdbuf -oL ib_write_lat -d rxe0 -x 1 -n 200 -F >/tmp/server & server=$!
+until grep -q Waiting /tmp/server; do sleep 0.1; done
+ib_write_lat -d rxe0 -x 2 -n 200 -F $PEER && wait $server
+"""
+
+
+class Command(unittest.TestCase):
+    """Each test is a boot."""
+
+    def setUp(self):
+        self.folder = self.enterContext(tempfile.TemporaryDirectory())
+        self.out = os.path.join(self.folder, "out")  # also marks the processes of this test
+
+    def start(self, *argv):
+        return subprocess.Popen([TOOL, "--out", self.out, *argv], stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, text=True)
+
+    def run_tool(self, *argv):
+        with self.start(*argv) as process:
+            output, errors = process.communicate(timeout=120)
+        self.assert_nothing_left()
+        return process.returncode, output, errors
+
+    def assert_nothing_left(self):
+        left = [pid for pid in proc.pids() if self.folder in proc.read(f"/proc/{pid}/cmdline")]
+        self.assertEqual([], left)
+
+    def test_failure_comes_back(self):
+        inside = os.path.join(paths.ROOT, "written-in-a-guest")
+        script = f"echo x >{inside}; cat {inside}; echo said >&2; echo kept >/out/file; exit 3"
+        self.assertEqual((3, "x\n", "said\n"), self.run_tool("sh", "-c", script))
+        self.assertEqual("kept\n", proc.read(os.path.join(self.out, "file")))
+        self.assertFalse(os.path.exists(inside))
+
+    def test_success_comes_back(self):
+        status, output, errors = self.run_tool("sh", "-c", LATENCY)
+        self.assertEqual((0, ""), (status, errors))
+        self.assertIn("RDMA_Write Latency Test", output)
+
+    def test_no_end_in_time(self):
+        status, _, errors = self.run_tool("--timeout", "20", "sleep", "1000")
+        self.assertEqual(124, status)
+        self.assertEqual(1, errors.count("\n"), errors)
+        self.assertIn("within 20 s", errors)
+
+    def test_death_of_the_guest(self):
+        status, _, errors = self.run_tool("sh", "-c", "echo c >/proc/sysrq-trigger; sleep 60")
+        self.assertEqual(125, status)
+        self.assertIn("guest1 ended before its command did", errors)
+
+    def test_interrupt(self):
+        with self.start("sh", "-c", "echo up; sleep 1000") as process:
+            self.assertEqual("up\n", process.stdout.readline())
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=20)
+        self.assertEqual(130, process.returncode)
+        self.assert_nothing_left()
+
+    def test_killed(self):
+        with self.start("sh", "-c", "echo up; sleep 1000") as process:
+            self.assertEqual("up\n", process.stdout.readline())
+            process.kill()
+        wait_until(lambda: not [pid for pid in proc.pids() if proc.alive(pid)
+                                and self.folder in proc.read(f"/proc/{pid}/cmdline")],
+                   "end of the guest", 10)
+
+
+class TwoGuests(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.one, cls.two = cls.enterClassContext(Guests(2))
+
+    def test_write_bandwidth(self):
+        options = ("ib_write_bw", "-d", "rxe0", "-x", "1", "-s", "65536", "-n", "100", "-F")
+        before = self.sent()
+        server = self.one.start("stdbuf", "-oL", *options)
+        server.wait_output("Waiting for client")
+        result = self.two.run(*options, self.one.address)
+        self.assertEqual(0, server.wait(), server.stderr)
+        self.assertRegex(result.stdout, r"\n 65536 +100 ")
+        # A packet has at most 4096 bytes.
+        self.assertGreaterEqual(self.sent() - before, 100 * 65536 // 4096)
+
+    def sent(self):
+        """Packets that the second guest's RDMA device has sent."""
+        return int(self.two.run(
+            "cat", "/sys/class/infiniband/rxe0/ports/1/hw_counters/sent_pkts").stdout)
+
+    def test_connection_manager(self):
+        server = self.one.start("rping", "-s", "-a", self.one.address, "-C", "5", "-v")
+        wait_until(lambda: "rping" in self.one.run("rdma", "resource", "show", "cm_id").stdout,
+                   "server of rping", 20)
+        result = self.two.run("rping", "-c", "-a", self.one.address, "-C", "5", "-v")
+        self.assertEqual(5, result.stdout.count("ping data: rdma-ping-"))
+        server.wait()
+        self.assertEqual(5, server.stdout.count("server ping data: rdma-ping-"))
+
+    def test_link_goes_down(self):
+        self.two.run("ip", "link", "set", "eth0", "down")
+        self.assertIn("state DOWN", self.two.run("rdma", "link").stdout)
+        with self.assertRaises(Failed):
+            self.two.run("busybox", "ping", "-c", "1", "-W", "1", self.one.address)
+        self.two.run("ip", "link", "set", "eth0", "up")
+        self.two.run("busybox", "ping", "-c", "1", "-W", "5", self.one.address)
+
+    def test_library(self):
+        cat = self.one.start("cat")
+        cat.write(b"there and back")
+        cat.wait_output("there and back")
+        cat.kill(signal.SIGKILL)
+        self.assertEqual(-signal.SIGKILL, cat.wait())
+        with self.assertRaises(GuestError):
+            self.one.start("sleep", "1000").wait(0.1)
+        self.assertEqual(127, self.one.run("/no/such", check=False).returncode)
+        self.assertEqual("x" * 100000, self.two.run("printf", "x" * 100000).stdout)
+
+
+def obstacle():
+    for program in ("qemu-system-x86_64", "ib_write_lat", "rping", "modprobe"):
+        if not shutil.which(program, path=paths.SYSTEM_PATH):
+            return f"{program} is not installed (scripts/deps)"
+    return None
+
+
+if __name__ == "__main__":
+    harness.main(obstacle)
