@@ -51,7 +51,11 @@ class Writer {
   Writer& text(std::string_view text) {
     text = text.substr(0, kMaxText);
     number(static_cast<std::uint8_t>(text.size()));
-    return raw(std::as_bytes(std::span{text}));
+    for (const char c : text) {
+      const auto byte = static_cast<unsigned char>(c);
+      number(byte < 0x20 || byte == 0x7f ? std::uint8_t{'?'} : byte);
+    }
+    return *this;
   }
   Writer& sized(View bytes) { return number(static_cast<std::uint16_t>(bytes.size())).raw(bytes); }
   Writer& endpoint(const Endpoint& endpoint) {
