@@ -1,0 +1,182 @@
+#!/usr/bin/python3
+"""Compares ways between two pods in seconds, without containerd: for the inner loop of making one
+of them faster. What counts in the end is `scripts/bench same_node`.
+
+  compare.py [--shunt NAME=LAUNCHER ...] [--rounds N] [--seconds S] [--all-cpus] WHAT [WHAT ...]
+
+WHAT is connect, echo:BYTES or stream:BYTES of scripts/benchlib/load.c. Two network namespaces
+joined by a bridge in a third one are the pods. Variants, by turns:
+
+  bridge            kernel TCP, nothing supervised
+  NAME              both ends under LAUNCHER (shunt-launch of some build), upgraded
+  NAME:tcp          the same with pairs of kind tcp
+  NAME:kernel       both ends under LAUNCHER with state directories apart: never upgraded
+  unix              a raw AF_UNIX socket between the pods
+
+Prints the median of each with least and most, and the median ratio to bridge and to unix. All of
+it runs on one CPU (unless --all-cpus), with SCHED_IDLE spinners on both. Needs root.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import shlex
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), '../../scripts'))
+
+from benchlib import load  # noqa: E402
+from benchlib.spinners import Spinners  # noqa: E402
+
+NET = '198.18.72'
+
+
+def ip(*arguments):
+    subprocess.run(['ip', *arguments], check=True)
+
+
+@contextlib.contextmanager
+def pods(count):
+    """`count` network namespaces on a bridge, .1, .2 and so on."""
+    base = f'cmp{os.getpid()}'
+    names = [f'{base}-{i}' for i in range(count)]
+    node = f'{base}-node'
+    try:
+        for name in (node, *names):
+            ip('netns', 'add', name)
+            ip('-n', name, 'link', 'set', 'lo', 'up')
+        ip('-n', node, 'link', 'add', 'br0', 'type', 'bridge')
+        ip('-n', node, 'link', 'set', 'br0', 'up')
+        for i, name in enumerate(names):
+            ip('link', 'add', f'v{i}', 'netns', node, 'type', 'veth', 'peer', 'name', 'eth0',
+               'netns', name)
+            ip('-n', node, 'link', 'set', f'v{i}', 'master', 'br0', 'up')
+            ip('-n', name, 'addr', 'add', f'{NET}.{i + 1}/24', 'dev', 'eth0')
+            ip('-n', name, 'link', 'set', 'eth0', 'up')
+        yield node, names
+    finally:
+        for name in (*names, node):
+            subprocess.run(['ip', 'netns', 'del', name], check=False)
+
+
+class Variant:
+    """Two ends and how they are started. The pods' shims are the launchers."""
+
+    def __init__(self, name, node, netns, states, launcher, pair, folder, cpus):
+        self.name = name
+        self.pin = ['taskset', '-c', ','.join(map(str, cpus))]
+        self.limit = name == 'unix'
+        self.folder = os.path.join(folder, name.replace(':', '-'))
+        os.mkdir(self.folder)
+        self.under = []
+        for net, state in zip(netns, states):
+            enter = ['nsenter', f'--net=/run/netns/{node}']
+            self.under.append(enter + [launcher, '--pair', pair, '--state', f'{self.folder}/{state}',
+                                       '--pod', net, '--netns', net, '--'] if launcher else
+                              ['nsenter', f'--net=/run/netns/{net}'])
+        self.server = None
+        self.address = ''
+
+    def serve(self, server_address):
+        """Both servers in one pod."""
+        self.address = server_address
+        serve, answer = (f'{self.folder}/{what}' if self.limit else f'{server_address}:{port}'
+                         for what, port in (('serve', 7000), ('answer', 7001)))
+        script = f'{load.program()} serve {serve} & exec {load.program()} answer {answer}'
+        self.server = subprocess.Popen(self.pin + self.under[0] + ['sh', '-c', script],
+                                       start_new_session=True)
+
+    def ready(self, net):
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            if self.limit:
+                if all(os.path.exists(f'{self.folder}/{what}') for what in ('serve', 'answer')):
+                    return
+            else:
+                listening = subprocess.run(['ip', 'netns', 'exec', net, 'ss', '-Hltn'], check=True,
+                                           capture_output=True, text=True).stdout
+                if ':7000' in listening and ':7001' in listening:
+                    return
+            time.sleep(0.02)
+        raise RuntimeError(f'{self.name}: servers not ready')
+
+    def measure(self, what, seconds):
+        kind, _, size = what.partition(':')
+        server = 'answer' if kind == 'connect' else 'serve'
+        where = (f'{self.folder}/{server}' if self.limit else
+                 f'{self.address}:{7001 if kind == "connect" else 7000}')
+        arguments = [kind, where] + ([size] if size else []) + [str(seconds)]
+        done = subprocess.run(self.pin + self.under[1] + [load.program(), *arguments], check=True,
+                              capture_output=True, text=True, timeout=60)
+        result = json.loads(done.stdout)
+        if kind == 'stream':
+            return result['bytes'] / result['seconds'] / 1e9
+        return 1e6 * result['seconds'] / result['operations']
+
+    def end(self):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.server.pid, signal.SIGKILL)
+        self.server.wait()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('what', nargs='+')
+    parser.add_argument('--shunt', action='append', default=[], metavar='NAME=LAUNCHER')
+    parser.add_argument('--variants', default='', help='only these, comma separated')
+    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--seconds', type=float, default=0.4)
+    parser.add_argument('--all-cpus', action='store_true')
+    options = parser.parse_args()
+    cpus = sorted(os.sched_getaffinity(0))
+    if not options.all_cpus:
+        cpus = cpus[:1]
+    wanted = [('bridge', '', '', 'unix')]
+    for text in options.shunt:
+        name, _, launcher = text.partition('=')
+        wanted += [(name, launcher, 'together', 'unix'), (f'{name}:tcp', launcher, 'together', 'tcp'),
+                   (f'{name}:kernel', launcher, 'apart', 'unix')]
+    wanted.append(('unix', '', '', 'unix'))
+    if options.variants:
+        wanted = [each for each in wanted if each[0] in options.variants.split(',')]
+
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix='shunt-compare-'))
+        node, nets = stack.enter_context(pods(2 * len(wanted)))
+        stack.enter_context(Spinners())
+        variants = []
+        for i, (name, launcher, states, pair) in enumerate(wanted):
+            own = nets[2 * i:2 * i + 2]
+            state = ('s', 's' if states == 'together' else 'c')
+            variant = Variant(name, node, own, state, launcher, pair, folder, cpus)
+            variants.append(variant)
+            stack.callback(variant.end)
+            variant.serve(f'{NET}.{2 * i + 1}')
+            variant.ready(own[0])
+        for what in options.what:
+            found = {variant.name: [] for variant in variants}
+            for turn in range(options.rounds + 1):
+                for variant in variants:
+                    value = variant.measure(what, options.seconds)
+                    if turn:  # the first one warms up
+                        found[variant.name].append(value)
+            print(f'\n{what}, {"GB/s" if what.startswith("stream") else "µs"}')
+            for name, values in found.items():
+                line = (f'  {name:24} {statistics.median(values):9.2f} '
+                        f'[{min(values):.2f}, {max(values):.2f}]')
+                for other in ('bridge', 'unix'):
+                    if other in found and other != name:
+                        ratio = statistics.median(a / b for a, b in zip(values, found[other]))
+                        line += f'   {ratio:.2f} x {other}'
+                print(line, flush=True)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
