@@ -2,31 +2,33 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <sched.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/time.h>
-#include <unistd.h>
+#include <sys/timerfd.h>
 
 #include <algorithm>
 #include <array>
 
+#include "netstack/base/log.h"
 #include "netstack/local/fast_socket.h"
 
 namespace shunt::sandbox {
 namespace {
 
-using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
-constexpr milliseconds kPatience{5};    // with a client that has not decided
-constexpr milliseconds kTakenBack{2};   // between the client's end closing and its reset arriving
-constexpr milliseconds kAskKernel{10};  // after which a lost reset is suspected
-constexpr std::uint64_t kSomebodyDied = 0;  // among cookies, which begin at 1
 constexpr std::chrono::seconds kKnock{60};  // after which an unanswered knock was lost
-constexpr int kYields = 24;                 // before a call is handed to the loop
+// While a connection is judged: its reset may be late or lost.
+constexpr std::chrono::milliseconds kTick{2};
+constexpr std::chrono::milliseconds kRetry{20};
+
+// What an event of `ready_` is about: the cookie of a listener, a connection that is judged, or the
+// timer. Cookies are counters and far from the highest bit.
+constexpr std::uint64_t kJudged = std::uint64_t{1} << 63;
+constexpr std::uint64_t kTimer = 0;
 
 /// getpeername and accept: the address cut to the guest's length, then the true length.
 int write_address(Guest& guest, const AcceptRequest& request, const Endpoint& endpoint,
@@ -45,20 +47,36 @@ int write_address(Guest& guest, const AcceptRequest& request, const Endpoint& en
   return 0;
 }
 
-/// Readable once the thread (before Linux 6.9: its process, if it is the leader) is dead.
-UniqueFd open_thread(pid_t tid) {
-  constexpr unsigned kThread = O_EXCL;  // PIDFD_THREAD
-  UniqueFd fd{static_cast<int>(::syscall(SYS_pidfd_open, tid, kThread))};
-  if (!fd.valid()) fd = UniqueFd{static_cast<int>(::syscall(SYS_pidfd_open, tid, 0))};
-  return fd;
-}
-
 void set_nonblocking(int fd, bool on) {
   int value = on ? 1 : 0;
   ::ioctl(fd, FIONBIO, &value);
 }
 
+bool accepting(int socket) {
+  int value = 0;
+  socklen_t length = sizeof value;
+  return ::getsockopt(socket, SOL_SOCKET, SO_ACCEPTCONN, &value, &length) == 0 && value != 0;
+}
+
+bool nothing_waits(int listener) {
+  pollfd entry{listener, POLLIN, 0};
+  return ::poll(&entry, 1, 0) == 0;
+}
+
 }  // namespace
+
+Status Acceptor::start(Services* services) {
+  services_ = services;
+  timer_ = UniqueFd{::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)};
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLET;
+  event.data.u64 = kTimer;
+  if (::epoll_ctl(ready_.get(), EPOLL_CTL_ADD, timer_.get(), &event) < 0)
+    return last_error("epoll_ctl");
+  auto watch = loop_.watch(ready_.get(), EPOLLIN, [this](std::uint32_t) { serve_ready(); });
+  if (!watch) return watch.error();
+  return Done{};
+}
 
 Result<Arrival> Acceptor::next(Listener& listener, int socket, Worker& worker) const {
   for (;;) {
@@ -104,59 +122,12 @@ Result<Arrival> Acceptor::next(Listener& listener, int socket, Worker& worker) c
   }
 }
 
-Acceptor::Verdict Acceptor::judge(const Listener& listener, Arrival& arrival) const {
-  if (listener.mailbox == nullptr) return Verdict::kTcp;
-  const local::Peek tcp = local::peek(arrival.tcp.get());
-  // A client whose pod has left since looks like a stranger; but its connection is over.
-  if (arrival.foreign && (tcp == local::Peek::kSilent || tcp == local::Peek::kData))
-    return Verdict::kTcp;
-  const auto age = Clock::now() - arrival.since;
-  local::NodeTable& table = services_->network->table();
-  const auto look = [&] {
-    if (!arrival.offer) arrival.offer = listener.mailbox->take(arrival.client, arrival.server);
-    return arrival.offer.has_value();
-  };
-  if (!look()) {
-    const bool open = std::any_of(arrival.undecided.begin(), arrival.undecided.end(),
-                                  [&](const auto& since) { return !table.decided(since); });
-    if (open && age < kPatience) return Verdict::kWait;
-    if (open)
-      for (const auto& since : arrival.undecided) table.refuse(since);
-    // Decided since the first look, or refused now: whatever was offered is in the mailbox.
-    if (!look()) return Verdict::kTcp;
-  }
-
-  const local::Peek fast = local::peek(arrival.offer->socket.get());
-  if (fast == local::Peek::kData) return Verdict::kFast;
-  if (tcp == local::Peek::kData) return Verdict::kTcp;  // the program itself has the TCP socket
-  if (tcp != local::Peek::kSilent) return Verdict::kFast;
-  if (fast == local::Peek::kSilent && age < kAskKernel) return Verdict::kWait;
-  if (fast != local::Peek::kSilent && age < kTakenBack) return Verdict::kWait;
-  // The offer was taken back, or it holds and the reset that says so is late or lost. The kernel of
-  // the client's namespace knows: in the first case the program still has its TCP socket.
-  for (const auto& pod : services_->network->owners(arrival.client.address)) {
-    const auto state = services_->network->look_up(*pod, arrival.client, arrival.server);
-    if (state && state->established)
-      return fast == local::Peek::kSilent ? Verdict::kWait : Verdict::kTcp;
-  }
-  return Verdict::kFast;
-}
-
-// Most undecided connections are decided within microseconds.
-Acceptor::Verdict Acceptor::judge_patiently(const Listener& listener, Arrival& arrival) const {
-  Verdict verdict = judge(listener, arrival);
-  for (int i = 0; verdict == Verdict::kWait && i < kYields; ++i) {
-    ::sched_yield();  // on one CPU, the client's supervisor needs ours
-    verdict = judge(listener, arrival);
-  }
-  return verdict;
-}
-
 Reply Acceptor::hand_out(const AcceptRequest& request, Guest& guest,
                          std::shared_ptr<Listener> listener, Arrival arrival,
                          Verdict verdict) const {
   const bool fast = verdict == Verdict::kFast;
-  if (!guest.waiting()) {
+  // Nothing may be written into the memory of somebody else; ADDFD sees for itself.
+  if (request.address != 0 && !guest.waiting()) {
     put_back(listener, std::move(arrival));
     return Fail{EINTR};  // nobody hears it
   }
@@ -237,53 +208,58 @@ void Acceptor::knock(Listener& listener) const {
 
 Reply Acceptor::accept(Call& call, AcceptRequest request, std::shared_ptr<Listener> listener,
                        UniqueFd socket) {
-  auto arrival = next(*listener, socket.get(), call.worker);
-  if (!arrival) {
-    const int error = arrival.error().number;
+  // Being told that nothing waits is cheaper than trying; but a connection that was handed back is
+  // not in the kernel's queue.
+  bool empty = nothing_waits(socket.get());
+  if (empty) {
+    const std::lock_guard guard{listener->mutex};
+    empty = listener->returned.empty();
+  }
+  std::optional<Result<Arrival>> arrival;
+  if (!empty) arrival = next(*listener, socket.get(), call.worker);
+  if (!arrival || !*arrival) {
+    const int error = arrival ? arrival->error().number : EAGAIN;
+    if (error != EAGAIN) return Fail{error};
+    // It was a listener once; what it is now, poll(2) does not tell.
+    if (!accepting(socket.get())) return RunInKernel{};
     const int flags = ::fcntl(socket.get(), F_GETFL);
-    if (error != EAGAIN || flags < 0 || (flags & O_NONBLOCK) != 0) return Fail{error};
+    if (flags < 0 || (flags & O_NONBLOCK) != 0) return Fail{EAGAIN};
     return park(std::move(request), std::move(listener), std::move(socket));
   }
-  const Verdict verdict = judge_patiently(*listener, *arrival);
+  const Verdict verdict = judge(services_->network, *listener, **arrival);
   if (verdict != Verdict::kWait)
-    return hand_out(request, call.guest, std::move(listener), std::move(*arrival), verdict);
-  auto shared = std::make_shared<Arrival>(std::move(*arrival));
-  post_([this, request = std::move(request), listener = std::move(listener), shared] {
-    wait_for_verdict(request, listener, std::move(*shared));
-  });
+    return hand_out(request, call.guest, std::move(listener), std::move(**arrival), verdict);
+  wait_for_verdict(std::move(request), std::move(listener), std::move(**arrival));
   return Later{};
+}
+
+// One event for one arming. An entry of `ready_` is named by the open file and the number it had
+// here; numbers repeat, so a listener has a few entries at most, and all vanish with it.
+Status Acceptor::arm(int socket, std::uint64_t key) const {
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLRDHUP | EPOLLONESHOT;  // what came in before is seen at once
+  event.data.u64 = key;
+  if (::epoll_ctl(ready_.get(), EPOLL_CTL_MOD, socket, &event) == 0) return Done{};
+  if (errno == ENOENT && ::epoll_ctl(ready_.get(), EPOLL_CTL_ADD, socket, &event) == 0)
+    return Done{};
+  return last_error("epoll_ctl");
 }
 
 Reply Acceptor::park(AcceptRequest request, std::shared_ptr<Listener> listener, UniqueFd socket) {
   request.call.since = {};  // from here on the guest's own waiting
   const std::uint64_t cookie = listener->cookie;
+  const std::uint64_t id = request.call.id;
   timeval timeout{};
   socklen_t length = sizeof timeout;
   ::getsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, &length);
   const auto limit =
       std::chrono::seconds{timeout.tv_sec} + std::chrono::microseconds{timeout.tv_usec};
-  const std::uint64_t id = request.call.id;
   {
     const std::lock_guard guard{mutex_};
+    if (!arm(socket.get(), cookie)) return Fail{ENOBUFS};
     Queue& queue = queues_[cookie];
-    if (queue.listener == nullptr) {
-      queue.listener = std::move(listener);
-      queue.socket = std::move(socket);
-      epoll_event event{};
-      event.events = EPOLLIN;  // level-triggered: what came in between is seen
-      event.data.u64 = cookie;
-      if (::epoll_ctl(ready_.get(), EPOLL_CTL_ADD, queue.socket.get(), &event) < 0) {
-        queues_.erase(cookie);
-        return Fail{ENOBUFS};
-      }
-    }
-    // Our duplicate must not keep the listener of a dead program open.
-    UniqueFd thread = open_thread(request.call.tid);
-    epoll_event death{};
-    death.events = EPOLLIN | EPOLLONESHOT;
-    death.data.u64 = kSomebodyDied;
-    if (thread.valid()) ::epoll_ctl(ready_.get(), EPOLL_CTL_ADD, thread.get(), &death);
-    queue.calls.push_back({std::move(request), std::move(thread)});
+    queue.listener = std::move(listener);
+    queue.calls.push_back(std::move(request));
   }
   if (limit.count() > 0) {
     post_([this, cookie, id, limit] {
@@ -294,112 +270,161 @@ Reply Acceptor::park(AcceptRequest request, std::shared_ptr<Listener> listener, 
 }
 
 void Acceptor::time_out(std::uint64_t cookie, std::uint64_t id) {
-  std::optional<Waiting> late;
+  std::optional<AcceptRequest> late;
   {
     const std::lock_guard guard{mutex_};
     const auto found = queues_.find(cookie);
     if (found == queues_.end()) return;
-    std::deque<Waiting>& calls = found->second.calls;
-    const auto call = std::find_if(calls.begin(), calls.end(), [id](const Waiting& entry) {
-      return entry.request.call.id == id;
+    std::deque<AcceptRequest>& calls = found->second.calls;
+    const auto call = std::find_if(calls.begin(), calls.end(), [id](const AcceptRequest& entry) {
+      return entry.call.id == id;
     });
     if (call == calls.end()) return;
     late = std::move(*call);
     calls.erase(call);
-    end_if_empty(found);
+    if (calls.empty()) queues_.erase(found);
   }
-  deliver(*services_, late->request.call, Fail{EAGAIN});
+  deliver(*services_, late->call, Fail{EAGAIN});
 }
 
 void Acceptor::serve_ready() {
   std::array<epoll_event, 16> batch{};
   const int n = ::epoll_wait(ready_.get(), batch.data(), static_cast<int>(batch.size()), 0);
   for (int i = 0; i < n; ++i) {
-    const std::uint64_t cookie = batch[static_cast<std::size_t>(i)].data.u64;
-    if (cookie == kSomebodyDied) drop_gone();
-    while (serve_one(cookie)) {
+    const std::uint64_t key = batch[static_cast<std::size_t>(i)].data.u64;
+    if (key == kTimer) {
+      look_at_all();
+    } else if ((key & kJudged) != 0) {
+      look_again(key);
+    } else {
+      serve_parked(key);
     }
   }
 }
 
-// Requires: mutex_.
-void Acceptor::end_if_empty(std::map<std::uint64_t, Queue>::iterator queue) {
-  if (!queue->second.calls.empty()) return;
-  ::epoll_ctl(ready_.get(), EPOLL_CTL_DEL, queue->second.socket.get(), nullptr);
-  queues_.erase(queue);  // and with it our hold on the listener
+// The first call whose program still has the listener, and a duplicate of it. The others are left
+// in line: interrupted ones are dropped in time, and if another thread closed the number while its
+// sibling waited, that one waits on, as in Linux.
+std::optional<AcceptRequest> Acceptor::take_parked(std::uint64_t cookie,
+                                                   std::shared_ptr<Listener>& listener,
+                                                   UniqueFd& socket) {
+  const std::lock_guard guard{mutex_};
+  const auto found = queues_.find(cookie);
+  if (found == queues_.end()) return std::nullopt;
+  std::deque<AcceptRequest>& calls = found->second.calls;
+  for (auto call = calls.begin(); call != calls.end(); ++call) {
+    if (!call->call.waiting()) continue;
+    auto fetched = worker_.pidfds.fetch(call->call.tid, call->number);
+    if (!fetched && fetched.error().number != EBADF && fetched.error().number != ESRCH)
+      loop_.after(kRetry, [this, cookie] { serve_parked(cookie); });  // no memory, no descriptors
+    if (!fetched) continue;
+    if (const auto theirs = socket_cookie(fetched->get()); !theirs || *theirs != cookie) continue;
+    std::optional<AcceptRequest> taken = std::move(*call);
+    socket = std::move(*fetched);
+    listener = found->second.listener;
+    calls.erase(call);
+    if (calls.empty()) {
+      queues_.erase(found);
+    } else if (!arm(socket.get(), cookie)) {
+      log::warn("sandbox", "accept: {}", describe(last_error("epoll_ctl")));
+    }
+    return taken;
+  }
+  return std::nullopt;
 }
 
-// One connection for one call. False: nothing more to do for now.
-bool Acceptor::serve_one(std::uint64_t cookie) {
+// One connection for one call; if there are more of both, `ready_` says so again.
+void Acceptor::serve_parked(std::uint64_t cookie) {
   std::shared_ptr<Listener> listener;
-  std::optional<Waiting> first;
-  std::optional<Result<Arrival>> arrival;
-  {
+  UniqueFd socket;
+  std::optional<AcceptRequest> request = take_parked(cookie, listener, socket);
+  if (!request) return;
+  auto arrival = next(*listener, socket.get(), worker_);
+  if (!arrival && arrival.error().number == EAGAIN) {  // somebody else was faster
     const std::lock_guard guard{mutex_};
-    const auto found = queues_.find(cookie);
-    if (found == queues_.end()) return false;
-    Queue& queue = found->second;
-    listener = queue.listener;
-    while (!queue.calls.empty() && !queue.calls.front().request.call.waiting()) {
-      queue.calls.pop_front();
-    }
-    if (!queue.calls.empty()) {
-      arrival = next(*listener, queue.socket.get(), worker_);
-      if (!*arrival && arrival->error().number == EAGAIN) return false;
-      first = std::move(queue.calls.front());
-      queue.calls.pop_front();
-    }
-    end_if_empty(found);
+    if (!arm(socket.get(), cookie)) return;
+    Queue& queue = queues_[cookie];
+    queue.listener = std::move(listener);
+    queue.calls.push_front(std::move(*request));
+    return;
   }
-  if (!first) return false;
-  if (!*arrival) {
-    deliver(*services_, first->request.call, Fail{arrival->error().number});
-    return true;
+  socket.reset();
+  if (!arrival) {
+    deliver(*services_, request->call, Fail{arrival.error().number});
+    return;
   }
-  const Verdict verdict = judge_patiently(*listener, **arrival);
+  const Verdict verdict = judge(services_->network, *listener, *arrival);
   if (verdict == Verdict::kWait) {
-    wait_for_verdict(first->request, std::move(listener), std::move(**arrival));
+    wait_for_verdict(std::move(*request), std::move(listener), std::move(*arrival));
   } else {
-    answer(first->request, std::move(listener), std::move(**arrival), verdict);
+    answer(*request, std::move(listener), std::move(*arrival), verdict);
   }
-  return true;
 }
 
 void Acceptor::wait_for_verdict(AcceptRequest request, std::shared_ptr<Listener> listener,
                                 Arrival arrival) {
-  const std::uint64_t key = ++last_key_;
-  Judging& entry =
-      judging_
-          .emplace(key, Judging{std::move(request), std::move(listener), std::move(arrival), 0, 0})
+  const std::lock_guard guard{mutex_};
+  const std::uint64_t key = kJudged | ++last_key_;
+  const Judging& entry =
+      judging_.emplace(key, Judging{std::move(request), std::move(listener), std::move(arrival)})
           .first->second;
-  // The reset that confirms, or data, or the end: all make the TCP socket readable.
-  if (const auto watch = loop_.watch(entry.arrival.tcp.get(), EPOLLIN | EPOLLRDHUP | EPOLLET,
-                                     [this, key](std::uint32_t) { look_again(key); }))
-    entry.watch = *watch;
-  look_again(key);
+  // The reset that confirms, or data, or the end: all make the TCP socket readable. Without the
+  // entry the timer finds out.
+  if (const Status armed = arm(entry.arrival.tcp.get(), key); !armed)
+    log::debug("sandbox", "accept: {}", describe(armed.error()));
+  // Left running from one connection to the next: starting a timer is dear, more so in a VM.
+  judged_ = true;
+  if (ticking_) return;
+  ticking_ = true;
+  set_tick(kTick);
+}
+
+void Acceptor::set_tick(std::chrono::nanoseconds period) const {
+  const itimerspec tick{{0, period.count()}, {0, period.count()}};
+  ::timerfd_settime(timer_.get(), 0, &tick, nullptr);
+}
+
+void Acceptor::look_at_all() {
+  std::uint64_t expirations = 0;
+  [[maybe_unused]] const auto got = ::read(timer_.get(), &expirations, sizeof expirations);
+  std::vector<std::uint64_t> keys;
+  {
+    const std::lock_guard guard{mutex_};
+    for (const auto& [key, entry] : judging_) keys.push_back(key);
+    if (keys.empty() && !judged_) {
+      ticking_ = false;
+      set_tick({});
+    }
+    judged_ = false;
+  }
+  for (const std::uint64_t key : keys) look_again(key);
 }
 
 void Acceptor::look_again(std::uint64_t key) {
-  const auto found = judging_.find(key);
-  if (found == judging_.end()) return;
-  Judging& entry = found->second;
-  loop_.forget(entry.timer);
-  const bool gone = !entry.request.call.waiting();
-  const Verdict verdict = gone ? Verdict::kWait : judge(*entry.listener, entry.arrival);
-  if (!gone && verdict == Verdict::kWait) {
-    const auto age = Clock::now() - entry.arrival.since;
-    const auto pause = age < milliseconds{20} ? milliseconds{1} : milliseconds{20};
-    entry.timer = loop_.after(pause, [this, key] { look_again(key); });
+  std::optional<Judging> entry;
+  {
+    const std::lock_guard guard{mutex_};
+    const auto found = judging_.find(key);
+    if (found == judging_.end()) return;
+    entry = std::move(found->second);
+    judging_.erase(found);
+  }
+  if (!entry->request.call.waiting()) {
+    ::epoll_ctl(ready_.get(), EPOLL_CTL_DEL, entry->arrival.tcp.get(), nullptr);
+    put_back(entry->listener, std::move(entry->arrival));
     return;
   }
-  loop_.forget(entry.watch);
-  Judging done = std::move(entry);
-  judging_.erase(found);
-  if (gone) {
-    put_back(done.listener, std::move(done.arrival));
-  } else {
-    answer(done.request, std::move(done.listener), std::move(done.arrival), verdict);
+  const Verdict verdict = judge(services_->network, *entry->listener, entry->arrival);
+  if (verdict == Verdict::kWait) {
+    const std::lock_guard guard{mutex_};
+    [[maybe_unused]] const Status armed = arm(entry->arrival.tcp.get(), key);
+    judging_.emplace(key, std::move(*entry));
+    return;
   }
+  // A program that gets the TCP socket gets it without our entry.
+  if (verdict == Verdict::kTcp)
+    ::epoll_ctl(ready_.get(), EPOLL_CTL_DEL, entry->arrival.tcp.get(), nullptr);
+  answer(entry->request, std::move(entry->listener), std::move(entry->arrival), verdict);
 }
 
 void Acceptor::answer(const AcceptRequest& request, std::shared_ptr<Listener> listener,
@@ -414,8 +439,8 @@ void Acceptor::drop_gone() {
   const std::lock_guard guard{mutex_};
   for (auto queue = queues_.begin(); queue != queues_.end();) {
     std::erase_if(queue->second.calls,
-                  [](const Waiting& waiting) { return !waiting.request.call.waiting(); });
-    end_if_empty(queue++);
+                  [](const AcceptRequest& request) { return !request.call.waiting(); });
+    queue = queue->second.calls.empty() ? queues_.erase(queue) : std::next(queue);
   }
 }
 

@@ -11,8 +11,13 @@
 // All of that can be read from kernel objects at any time, so a connection that was accepted for a
 // call which was then interrupted goes back to the head of the line and is judged again.
 //
-// Calls that must wait (nothing to accept, or undecided) are kept by the event loop's thread; no
-// thread blocks. The members marked "any thread" are called by every answering thread.
+// Calls that must wait are kept here and answered by the event loop's thread; no thread blocks.
+// The members marked "any thread" are called by every answering thread.
+//   parked   nothing to accept. The listener is an entry of `ready_`, one shot per arming; no
+//            duplicate of it is kept, so it closes with its last program. When it becomes readable
+//            it is fetched again.
+//   judging  a connection whose client has not decided: its TCP socket is an entry of `ready_`,
+//            since the decision arrives as a reset.
 #pragma once
 
 #include <deque>
@@ -20,17 +25,19 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <vector>
+#include <optional>
 
 #include "netstack/base/event_loop.h"
 #include "sandbox/call.h"
 #include "sandbox/listeners.h"
+#include "sandbox/verdict.h"
 
 namespace shunt::sandbox {
 
 /// What the guest asked for.
 struct AcceptRequest {
   CallId call;
+  int number = -1;            ///< of the listener
   int flags = 0;              ///< SOCK_NONBLOCK, SOCK_CLOEXEC
   std::uint64_t address = 0;  ///< guest addresses, 0: not wanted
   std::uint64_t length = 0;
@@ -42,12 +49,7 @@ class Acceptor {
   Acceptor(EventLoop& loop, Worker& worker, std::function<void(std::function<void()>)> post)
       : loop_{loop}, worker_{worker}, post_{std::move(post)} {}
   /// Before the loop runs.
-  Status start(Services* services) {
-    services_ = services;
-    auto watch = loop_.watch(ready_.get(), EPOLLIN, [this](std::uint32_t) { serve_ready(); });
-    if (!watch) return watch.error();
-    return Done{};
-  }
+  Status start(Services* services);
 
   /// Any thread. `socket` is a duplicate of the listener.
   Reply accept(Call& call, AcceptRequest request, std::shared_ptr<Listener> listener,
@@ -57,42 +59,35 @@ class Acceptor {
   void drop_gone();
 
  private:
-  enum class Verdict { kTcp, kFast, kWait };
-  struct Waiting {
-    AcceptRequest request;
-    UniqueFd thread;  ///< pidfd, in `ready_`
-  };
   struct Queue {  // calls that wait for a connection on one listener
     std::shared_ptr<Listener> listener;
-    UniqueFd socket;
-    std::deque<Waiting> calls;
+    std::deque<AcceptRequest> calls;
   };
   struct Judging {  // a call that has a connection, which is not decided yet
     AcceptRequest request;
     std::shared_ptr<Listener> listener;
     Arrival arrival;
-    EventLoop::Token watch = 0;
-    EventLoop::Token timer = 0;
   };
 
+  // Any thread.
   Result<Arrival> next(Listener& listener, int socket, Worker& worker) const;
-  Verdict judge(const Listener& listener, Arrival& arrival) const;
-  Verdict judge_patiently(const Listener& listener, Arrival& arrival) const;
   Reply hand_out(const AcceptRequest& request, Guest& guest, std::shared_ptr<Listener> listener,
                  Arrival arrival, Verdict verdict) const;
   void put_back(const std::shared_ptr<Listener>& listener, Arrival arrival) const;
   void knock(Listener& listener) const;
-
-  /// Any thread: no wake-up of the loop is needed, it waits for `ready_`.
   Reply park(AcceptRequest request, std::shared_ptr<Listener> listener, UniqueFd socket);
-  void end_if_empty(std::map<std::uint64_t, Queue>::iterator queue);
+  Status arm(int socket, std::uint64_t key) const;
+  void set_tick(std::chrono::nanoseconds period) const;
+  void wait_for_verdict(AcceptRequest request, std::shared_ptr<Listener> listener, Arrival arrival);
 
   // Loop thread.
   void serve_ready();
-  bool serve_one(std::uint64_t cookie);
+  void serve_parked(std::uint64_t cookie);
+  std::optional<AcceptRequest> take_parked(std::uint64_t cookie,
+                                           std::shared_ptr<Listener>& listener, UniqueFd& socket);
   void time_out(std::uint64_t cookie, std::uint64_t id);
-  void wait_for_verdict(AcceptRequest request, std::shared_ptr<Listener> listener, Arrival arrival);
   void look_again(std::uint64_t key);
+  void look_at_all();
   void answer(const AcceptRequest& request, std::shared_ptr<Listener> listener, Arrival arrival,
               Verdict verdict);
 
@@ -100,11 +95,14 @@ class Acceptor {
   Worker& worker_;
   std::function<void(std::function<void()>)> post_;
   Services* services_ = nullptr;
-  UniqueFd ready_{::epoll_create1(EPOLL_CLOEXEC)};  // listeners that calls wait for, by cookie
-  std::mutex mutex_;                                // queues_; never taken by what it calls
-  std::map<std::uint64_t, Queue> queues_;           // by cookie of the listener
+  UniqueFd ready_{::epoll_create1(EPOLL_CLOEXEC)};
+  UniqueFd timer_;                         // in ready_; runs while connections are judged
+  std::mutex mutex_;                       // the rest; never taken by what it calls
+  std::map<std::uint64_t, Queue> queues_;  // by cookie of the listener
   std::map<std::uint64_t, Judging> judging_;
   std::uint64_t last_key_ = 0;
+  bool ticking_ = false;  // the timer runs
+  bool judged_ = false;   // something was judged since it last fired
 };
 
 }  // namespace shunt::sandbox

@@ -60,6 +60,12 @@ std::shared_ptr<Listener> Listeners::enter(int socket, PodNetwork* network) {
   return listener;
 }
 
+std::shared_ptr<Listener> Listeners::find(std::uint64_t cookie) const {
+  const std::lock_guard guard{mutex_};
+  const auto found = listeners_.find(cookie);
+  return found == listeners_.end() ? nullptr : found->second;
+}
+
 void Listeners::sweep(PodNetwork* network) {
   const std::lock_guard guard{mutex_};  // before the look: what is entered meanwhile is not listed
   const std::string path = "/proc/self/fdinfo/" + std::to_string(living_.get());

@@ -51,6 +51,9 @@ class Listeners {
  public:
   Listeners();
 
+  /// One that was entered before; null otherwise.
+  std::shared_ptr<Listener> find(std::uint64_t cookie) const;
+
   /// The listener behind `socket` (ours, a duplicate), entered and published if it is new. Null if
   /// it cannot be told. Call it inside the private namespace.
   std::shared_ptr<Listener> enter(int socket, PodNetwork* network);

@@ -41,7 +41,6 @@ namespace {
 
 constexpr std::size_t kContainerThreads = 2;  // further containers share the loop
 constexpr std::chrono::seconds kHousekeeping{1};
-constexpr std::chrono::milliseconds kWaiting{250};
 
 #if defined(__x86_64__)
 constexpr std::uint32_t kNativeArch = AUDIT_ARCH_X86_64;
@@ -99,7 +98,6 @@ class Supervisor::Core {
     loop_thread_ = std::thread{[this] {
       block_signals();
       loop_.after(kHousekeeping, [this] { keep_house(); });
-      loop_.after(kWaiting, [this] { look_after_waiting(); });
       loop_.run();
       loop_containers_.clear();
     }};
@@ -282,13 +280,8 @@ class Supervisor::Core {
     loop_containers_.insert(container);
   }
 
-  // Calls that wait are looked after sooner: a dead program's listener should close.
-  void look_after_waiting() {
-    acceptor_.drop_gone();
-    loop_.after(kWaiting, [this] { look_after_waiting(); });
-  }
-
   void keep_house() {
+    acceptor_.drop_gone();
     listeners_.sweep(services_.network);
     if (services_.network != nullptr) services_.network->forget_departed();
     loop_.after(kHousekeeping, [this] { keep_house(); });

@@ -30,17 +30,23 @@ Reply accept_with(Call& call, int flags) {
   PodNetwork* network = call.services.network;
   if (network == nullptr || (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) != 0) return RunInKernel{};
   auto socket = call.guest.fetch(call.fd());
-  if (!socket || !is(socket->get(), SO_PROTOCOL, IPPROTO_TCP) ||
-      !is(socket->get(), SO_ACCEPTCONN, 1))
-    return RunInKernel{};
-  const auto netns = socket_netns_cookie(socket->get());
-  if (!netns || *netns != network->cookie()) return RunInKernel{};
-  auto listener = call.services.listeners.enter(socket->get(), network);
-  if (listener == nullptr) return RunInKernel{};
-  if (!call.guest.waiting()) return Fail{EINTR};
+  if (!socket) return RunInKernel{};
+  const auto cookie = socket_cookie(socket->get());
+  if (!cookie) return RunInKernel{};
+  auto listener = call.services.listeners.find(*cookie);
+  if (listener == nullptr) {
+    if (!is(socket->get(), SO_PROTOCOL, IPPROTO_TCP) || !is(socket->get(), SO_ACCEPTCONN, 1))
+      return RunInKernel{};
+    const auto netns = socket_netns_cookie(socket->get());
+    if (!netns || *netns != network->cookie()) return RunInKernel{};
+    listener = call.services.listeners.enter(socket->get(), network);
+    if (listener == nullptr) return RunInKernel{};
+  }
+  if (!call.guest.waiting()) return Fail{EINTR};  // the descriptor may be another process's
   return call.services.acceptor.accept(
-      call, AcceptRequest{call.identity, flags, call.args[1], call.args[2]}, std::move(listener),
-      std::move(*socket));
+      call,
+      AcceptRequest{call.identity, static_cast<int>(call.fd()), flags, call.args[1], call.args[2]},
+      std::move(listener), std::move(*socket));
 }
 
 }  // namespace

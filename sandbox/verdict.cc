@@ -1,0 +1,65 @@
+#include "sandbox/verdict.h"
+
+#include <algorithm>
+
+namespace shunt::sandbox {
+namespace {
+
+using local::Peek;
+using std::chrono::milliseconds;
+
+constexpr milliseconds kPatience{5};    // with a client that has not decided
+constexpr milliseconds kTakenBack{2};   // between the client's end closing and its reset arriving
+constexpr milliseconds kAskKernel{10};  // after which a lost reset is suspected
+
+bool still_open(const local::NodeTable& table, const Arrival& arrival) {
+  return std::any_of(arrival.undecided.begin(), arrival.undecided.end(),
+                     [&](const auto& since) { return !table.decided(since); });
+}
+
+/// The client's kernel still has the connection: the program itself has the TCP socket.
+bool client_has_it(PodNetwork& network, const Arrival& arrival) {
+  const auto pods = network.owners(arrival.client.address);
+  return std::any_of(pods.begin(), pods.end(), [&](const auto& pod) {
+    const auto state = network.look_up(*pod, arrival.client, arrival.server);
+    return state && state->established;
+  });
+}
+
+}  // namespace
+
+Verdict judge(PodNetwork* network, const Listener& listener, Arrival& arrival) {
+  if (listener.mailbox == nullptr) return Verdict::kTcp;
+  const Peek tcp = local::peek(arrival.tcp.get());
+  const bool alive = tcp == Peek::kSilent || tcp == Peek::kData;
+  // A client whose pod has left since looks like a stranger; but its connection is over.
+  if (arrival.foreign && alive) return Verdict::kTcp;
+  const auto age = std::chrono::steady_clock::now() - arrival.since;
+  if (!arrival.offer) {
+    const local::NodeTable& table = network->table();
+    const bool open = still_open(table, arrival);
+    // The end of a decision is a reset, which makes the socket readable: no need to look before.
+    if (open && tcp == Peek::kSilent && age < kPatience) return Verdict::kWait;
+    arrival.offer = listener.mailbox->take(arrival.client, arrival.server);
+    if (!arrival.offer && open) {
+      if (age < kPatience) return Verdict::kWait;
+      for (const auto& since : arrival.undecided) table.refuse(since);
+      // Decided since the first look, or refused now: whatever was offered is in the mailbox.
+      arrival.offer = listener.mailbox->take(arrival.client, arrival.server);
+    }
+    if (!arrival.offer) return Verdict::kTcp;
+  }
+
+  if (!alive) return Verdict::kFast;  // reset: the client has its own end
+  const Peek fast = local::peek(arrival.offer->socket.get());
+  if (fast == Peek::kData) return Verdict::kFast;
+  if (tcp == Peek::kData) return Verdict::kTcp;  // the program itself has the TCP socket
+  if (fast == Peek::kSilent && age < kAskKernel) return Verdict::kWait;
+  if (fast != Peek::kSilent && age < kTakenBack) return Verdict::kWait;
+  // The offer was taken back, or it holds and the reset that says so is late or lost. The kernel of
+  // the client's namespace knows.
+  if (!client_has_it(*network, arrival)) return Verdict::kFast;
+  return fast == Peek::kSilent ? Verdict::kWait : Verdict::kTcp;
+}
+
+}  // namespace shunt::sandbox
