@@ -4,8 +4,10 @@
 
 namespace shunt::sandbox {
 
-std::vector<local::EpollEntry> EpollCache::registrations(pid_t tid, int watched) {
-  if (auto exact = local::all_registrations(tid, watched, kFew)) return std::move(*exact);
+std::vector<local::EpollEntry> EpollCache::registrations(pid_t tid, int watched,
+                                                         std::size_t count) {
+  if (count > 0 && count <= kFew)
+    if (auto exact = local::all_registrations(tid, watched, count)) return std::move(*exact);
   const auto now = std::chrono::steady_clock::now();
   std::vector<int> epolls;
   {

@@ -20,13 +20,14 @@ namespace shunt::sandbox {
 
 class EpollCache {
  public:
-  /// Registrations of descriptor `watched` of thread `tid`.
-  std::vector<local::EpollEntry> registrations(pid_t tid, int watched);
+  /// Registrations of descriptor `watched` of thread `tid`, whose table holds `count` descriptors
+  /// (0: not known).
+  std::vector<local::EpollEntry> registrations(pid_t tid, int watched, std::size_t count);
 
  private:
   static constexpr std::chrono::milliseconds kFresh{20};
   static constexpr int kDear = 50;
-  static constexpr long kFew = 256;
+  static constexpr std::size_t kFew = 256;
   static constexpr std::size_t kMost = 256;
   struct Known {
     std::vector<int> epolls;

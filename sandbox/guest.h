@@ -26,6 +26,12 @@ struct GuestPtr {
   explicit operator bool() const { return address != 0; }
 };
 
+/// What /proc/PID/fdinfo says about a descriptor.
+struct FdInfo {
+  int flags = 0;            ///< O_CLOEXEC of the descriptor, and the flags of its file
+  std::uint64_t inode = 0;  ///< 0: not told (before Linux 5.14)
+};
+
 class Guest {
  public:
   virtual ~Guest() = default;
@@ -36,8 +42,9 @@ class Guest {
 
   /// A duplicate of the guest's descriptor (EBADF). Close it soon: it keeps the file open.
   virtual Result<UniqueFd> fetch(GuestFd number) = 0;
-  /// O_CLOEXEC of the descriptor, and the flags of its file: as /proc/PID/fdinfo says.
-  virtual Result<int> flags(GuestFd number) = 0;
+  virtual Result<FdInfo> info(GuestFd number) = 0;
+  /// How many descriptors the thread's table holds; 0: the kernel does not tell (before Linux 6.2).
+  virtual std::size_t descriptors() = 0;
 
   /// Whether the thread still waits for our answer.
   virtual bool waiting() = 0;

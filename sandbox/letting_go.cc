@@ -62,9 +62,10 @@ UniqueFd find_in(pid_t tid, const std::string& socket) {
 
 }  // namespace
 
-LettingGo::LettingGo(UniqueFd tcp, UniqueFd& watch) : tcp_{std::move(tcp)}, watch_{&watch} {
+LettingGo::LettingGo(UniqueFd tcp, std::uint64_t inode, UniqueFd& watch)
+    : tcp_{std::move(tcp)}, watch_{&watch}, inode_{inode} {
   struct stat info {};
-  if (::fstat(tcp_.get(), &info) == 0) inode_ = info.st_ino;
+  if (inode_ == 0 && ::fstat(tcp_.get(), &info) == 0) inode_ = info.st_ino;
   epoll_event event{};
   event.events = EPOLLOUT;  // an established connection is writable: an entry is an event
   ::epoll_ctl(watch_->get(), EPOLL_CTL_ADD, tcp_.get(), &event);

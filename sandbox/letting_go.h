@@ -17,9 +17,9 @@ namespace shunt::sandbox {
 
 class LettingGo {
  public:
-  /// Before the guest's descriptor is replaced.
+  /// Before the guest's descriptor is replaced. `inode`: of the socket.
   /// `watch`: an epoll instance of the calling thread, used for one at a time.
-  LettingGo(UniqueFd tcp, UniqueFd& watch);
+  LettingGo(UniqueFd tcp, std::uint64_t inode, UniqueFd& watch);
   LettingGo(LettingGo&&) = default;
   LettingGo& operator=(LettingGo&&) = default;
   ~LettingGo();

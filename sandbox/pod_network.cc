@@ -78,12 +78,27 @@ bool PodNetwork::is_own(const IpAddress& address) const {
          std::find(addresses_.begin(), addresses_.end(), address) != addresses_.end();
 }
 
-bool PodNetwork::is_candidate(const IpAddress& address) {
-  if (is_unspecified(address) || is_own(address)) return true;
-  if (std::any_of(options_.ranges.begin(), options_.ranges.end(),
-                  [&](const config::Cidr& range) { return range.contains(address); }))
-    return true;
-  return !table_->find(address).empty();
+PodNetwork::Reach PodNetwork::reach(const Endpoint& target) {
+  if (is_unspecified(target.address) || is_own(target.address) || table_->has(target.address))
+    return Reach::kYes;
+  if (std::none_of(options_.ranges.begin(), options_.ranges.end(),
+                   [&](const config::Cidr& range) { return range.contains(target.address); }))
+    return Reach::kNo;
+  const std::lock_guard guard{outside_mutex_};
+  const auto found = outside_.find(target);
+  if (found == outside_.end()) return Reach::kPerhaps;
+  if (std::chrono::steady_clock::now() < found->second) return Reach::kOutside;
+  outside_.erase(found);
+  return Reach::kPerhaps;
+}
+
+void PodNetwork::remember_outside(const Endpoint& target) {
+  constexpr std::chrono::seconds kLong{
+      2};  // a service that is made meanwhile is fast a little later
+  constexpr std::size_t kMost = 1024;
+  const std::lock_guard guard{outside_mutex_};
+  if (outside_.size() >= kMost) outside_.clear();
+  outside_[target] = std::chrono::steady_clock::now() + kLong;
 }
 
 std::vector<std::shared_ptr<const Pod>> PodNetwork::owners(const IpAddress& address) {

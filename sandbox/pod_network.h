@@ -3,6 +3,7 @@
 // all live in the private namespace).
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -38,8 +39,17 @@ class PodNetwork {
   bool host_network() const { return host_network_; }
 
   bool is_own(const IpAddress& address) const;  ///< loopback, or an address of the pod
-  /// Whether a connection to it may end at a Shunt pod of this node.
-  bool is_candidate(const IpAddress& address);
+  /// Whether a connection may end at a Shunt pod of this node.
+  enum class Reach {
+    kNo,       ///< not an address of pods or services
+    kOutside,  ///< found to be elsewhere a moment ago
+    kPerhaps,  ///< an address that may be translated to a pod's
+    kYes,
+  };
+  Reach reach(const Endpoint& target);
+  /// A connection to `target`, which is no pod of this node, was found not to be translated to one:
+  /// for a short while reach() says kOutside. Pods that come are not affected.
+  void remember_outside(const Endpoint& target);
 
   /// Other pods with this address, or this one.
   std::vector<std::shared_ptr<const local::Pod>> owners(const IpAddress& address);
@@ -74,6 +84,8 @@ class PodNetwork {
   std::vector<IpAddress> addresses_;
   std::shared_ptr<const local::Pod> self_;
   std::unique_ptr<local::Conntrack> conntrack_;
+  std::mutex outside_mutex_;
+  std::unordered_map<Endpoint, std::chrono::steady_clock::time_point> outside_;  // until when
   std::mutex mutex_;
   std::unordered_map<std::uint64_t, std::shared_ptr<local::TcpDiag>> diags_;  // by namespace inode
 };

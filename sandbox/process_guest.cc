@@ -1,6 +1,7 @@
 #include "sandbox/process_guest.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -38,12 +39,31 @@ UniqueFd open_pidfd(pid_t tid) {
   return UniqueFd{static_cast<int>(::syscall(SYS_pidfd_open, leader, 0))};
 }
 
+UniqueFd open_directory(pid_t tid, const char* name) {
+  std::array<char, 64> path{};
+  std::snprintf(path.data(), path.size(), "/proc/%d/%s", tid, name);
+  return UniqueFd{::open(path.data(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
+}
+
+template <typename T>
+bool take_number(std::string_view text, std::string_view key, int base, T& number) {
+  const auto at = text.find(key);
+  if (at == std::string_view::npos) return false;
+  const char* first = text.data() + at + key.size();
+  return std::from_chars(first, text.data() + text.size(), number, base).ec == std::errc{};
+}
+
 }  // namespace
 
-Result<UniqueFd> PidfdCache::fetch(pid_t tid, int number) {
+PidfdCache::Entry& PidfdCache::entry_of(pid_t tid) {
   Entry& entry = entries_[static_cast<std::size_t>(tid) % kEntries];
+  if (entry.tid != tid || !entry.pidfd.valid()) entry = {tid, open_pidfd(tid), {}, {}};
+  return entry;
+}
+
+Result<UniqueFd> PidfdCache::fetch(pid_t tid, int number) {
   for (int attempt = 0; attempt < 2; ++attempt) {
-    if (entry.tid != tid || !entry.pidfd.valid()) entry = {tid, open_pidfd(tid)};
+    Entry& entry = entry_of(tid);
     if (!entry.pidfd.valid()) return last_error("pidfd_open");
     UniqueFd fd{static_cast<int>(::syscall(SYS_pidfd_getfd, entry.pidfd.get(), number, 0))};
     if (fd.valid()) return fd;
@@ -51,6 +71,18 @@ Result<UniqueFd> PidfdCache::fetch(pid_t tid, int number) {
     entry.pidfd.reset();
   }
   return Error{ESRCH, "pidfd_getfd"};
+}
+
+int PidfdCache::fdinfo_directory(pid_t tid) {
+  Entry& entry = entry_of(tid);
+  if (!entry.fdinfo.valid()) entry.fdinfo = open_directory(tid, "fdinfo");
+  return entry.fdinfo.get();
+}
+
+int PidfdCache::fd_directory(pid_t tid) {
+  Entry& entry = entry_of(tid);
+  if (!entry.fd.valid()) entry.fd = open_directory(tid, "fd");
+  return entry.fd.get();
 }
 
 Status ProcessGuest::copy_in(std::uint64_t address, std::span<std::byte> into) {
@@ -73,21 +105,25 @@ Result<UniqueFd> ProcessGuest::fetch(GuestFd number) {
   return cache_.fetch(tid_, static_cast<int>(number));
 }
 
-Result<int> ProcessGuest::flags(GuestFd number) {
-  std::array<char, 64> path{};
-  std::snprintf(path.data(), path.size(), "/proc/%d/fdinfo/%d", tid_, static_cast<int>(number));
-  const UniqueFd file{::open(path.data(), O_RDONLY | O_CLOEXEC)};
+Result<FdInfo> ProcessGuest::info(GuestFd number) {
+  std::array<char, 16> name{};
+  std::snprintf(name.data(), name.size(), "%d", static_cast<int>(number));
+  const UniqueFd file{::openat(cache_.fdinfo_directory(tid_), name.data(), O_RDONLY | O_CLOEXEC)};
   if (!file.valid()) return last_error("open fdinfo");
   std::array<char, 256> text{};
   const ssize_t size = ::read(file.get(), text.data(), text.size());
   if (size <= 0) return Error{EIO, "read fdinfo"};
   const std::string_view view{text.data(), static_cast<std::size_t>(size)};
-  constexpr std::string_view kFlags = "\nflags:\t";
-  const auto at = view.find(kFlags);
-  if (at == std::string_view::npos) return Error{EIO, "read fdinfo"};
-  int flags = 0;
-  std::from_chars(view.data() + at + kFlags.size(), view.data() + view.size(), flags, 8);
-  return flags;
+  FdInfo info;
+  if (!take_number(view, "\nflags:\t", 8, info.flags)) return Error{EIO, "read fdinfo"};
+  take_number(view, "\nino:\t", 10, info.inode);
+  return info;
+}
+
+std::size_t ProcessGuest::descriptors() {
+  struct stat directory {};
+  if (::fstat(cache_.fd_directory(tid_), &directory) < 0) return 0;
+  return static_cast<std::size_t>(directory.st_size);
 }
 
 }  // namespace shunt::sandbox

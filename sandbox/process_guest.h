@@ -8,18 +8,25 @@
 
 namespace shunt::sandbox {
 
-/// Descriptors of threads (pidfd), the most recent ones of one answering thread. A thread that is
-/// gone shows itself by ESRCH, and a number cannot be reused while its old owner lives; so a cached
-/// one is never somebody else.
+/// Descriptors of threads (pidfd, and their directories below /proc), the most recent ones of one
+/// answering thread. A thread that is gone shows itself by ESRCH, and a number cannot be reused
+/// while its old owner lives; so a cached one is never somebody else.
 class PidfdCache {
  public:
   Result<UniqueFd> fetch(pid_t tid, int number);
+  /// /proc/TID/fdinfo and /proc/TID/fd (O_PATH); -1 if there are none. Valid until the next call
+  /// with another thread.
+  int fdinfo_directory(pid_t tid);
+  int fd_directory(pid_t tid);
 
  private:
   struct Entry {
     pid_t tid = 0;
     UniqueFd pidfd;
+    UniqueFd fdinfo;
+    UniqueFd fd;
   };
+  Entry& entry_of(pid_t tid);
   static constexpr std::size_t kEntries = 16;
   std::array<Entry, kEntries> entries_;
 };
@@ -32,7 +39,8 @@ class ProcessGuest final : public Guest {
   Status copy_in(std::uint64_t address, std::span<std::byte> into) override;
   Status copy_out(std::uint64_t address, std::span<const std::byte> from) override;
   Result<UniqueFd> fetch(GuestFd number) override;
-  Result<int> flags(GuestFd number) override;
+  Result<FdInfo> info(GuestFd number) override;
+  std::size_t descriptors() override;
   bool waiting() override { return notify_.waiting(id_); }
   pid_t tid() const override { return tid_; }
 

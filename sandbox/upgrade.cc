@@ -30,7 +30,10 @@ struct Target {
 
 std::variant<Target, Path> find_target(PodNetwork& network, const Established& connection) {
   const auto own = local_endpoint(connection.tcp.get());
-  const auto peer = remote_endpoint(connection.tcp.get());
+  // The socket was not bound before, so it cannot be connected to anything but what was asked for.
+  const auto peer = is_unspecified(connection.target.address)
+                        ? remote_endpoint(connection.tcp.get())
+                        : std::optional{connection.target};
   if (!own || !peer) return Path::kSlowHandshake;  // reset in between
   if (*own == *peer) return Path::kSelfConnect;
   Target target;
@@ -43,6 +46,7 @@ std::variant<Target, Path> find_target(PodNetwork& network, const Established& c
   auto pods = network.owners(peer->address);
   if (pods.empty()) {
     const auto reply = network.translation(*own, *peer);
+    if (!reply || reply->from == *peer) network.remember_outside(*peer);
     if (!reply) return Path::kNoLocalPod;
     if (reply->to != *own) return Path::kTranslated;
     target.name.server = reply->from;
@@ -149,7 +153,8 @@ Reply upgrade(Call& call, Established connection) {
   };
 
   auto found = find_target(network, connection);
-  if (const Path* reason = std::get_if<Path>(&found)) {
+  if (Path* reason = std::get_if<Path>(&found)) {
+    if (!remote_endpoint(connection.tcp.get())) *reason = Path::kSlowHandshake;
     if (*reason != Path::kSlowHandshake || !is_connecting(connection.tcp.get()))
       return stay(*reason);
     table.commit(line, connection.ticket);
@@ -159,7 +164,7 @@ Reply upgrade(Call& call, Established connection) {
   const Target& target = std::get<Target>(found);
 
   const auto noted = call.services.notes.get(connection.cookie);
-  if (has_unusual_options(connection.tcp.get(), *noted) || (connection.file_flags & O_ASYNC) != 0 ||
+  if (has_unusual_options(connection.tcp.get(), *noted) || (connection.info.flags & O_ASYNC) != 0 ||
       ::fcntl(connection.tcp.get(), F_GETOWN) != 0)
     return stay(Path::kUnusualOption);
   const PairKind kind =
@@ -185,7 +190,8 @@ Reply upgrade(Call& call, Established connection) {
   }
 
   const int number = static_cast<int>(call.fd());
-  const auto entries = call.services.epolls.registrations(call.guest.tid(), number);
+  const auto entries =
+      call.services.epolls.registrations(call.guest.tid(), number, call.guest.descriptors());
   if (!entries.empty()) {
     const Status moved = local::register_again(call.guest.tid(), entries, number, fast->get());
     if (!moved) {
@@ -194,20 +200,20 @@ Reply upgrade(Call& call, Established connection) {
     }
   }
   // It was made non-blocking.
-  if ((connection.file_flags & O_NONBLOCK) == 0) ::fcntl(fast->get(), F_SETFL, 0);
+  if ((connection.info.flags & O_NONBLOCK) == 0) ::fcntl(fast->get(), F_SETFL, 0);
 
   if (!table.commit(line, connection.ticket)) return stay(Path::kServerWentAhead);
 
   ReplaceFd reply;
   reply.number = call.fd();
   reply.fd = std::move(*fast);
-  reply.close_on_exec = (connection.file_flags & O_CLOEXEC) != 0;
+  reply.close_on_exec = (connection.info.flags & O_CLOEXEC) != 0;
   reply.error = connection.error;
   auto replaced = std::make_shared<bool>(false);
   reply.replaced = [&services = call.services, replaced, identity = call.identity, number,
                     close_on_exec = reply.close_on_exec,
-                    old = LettingGo{std::move(connection.tcp), call.worker.watch}](
-                       const Status& placed) mutable {
+                    old = LettingGo{std::move(connection.tcp), connection.info.inode,
+                                    call.worker.watch}](const Status& placed) mutable {
     if (!placed) {
       services.statistics.count(Path::kInterrupted);
       return;

@@ -19,8 +19,9 @@ struct Established {
   UniqueFd tcp;
   std::uint64_t cookie = 0;
   int family = AF_INET;
+  Endpoint target;           ///< what the program asked for
   std::uint64_t ticket = 0;  ///< of the worker's line, still open
-  int file_flags = 0;        ///< O_NONBLOCK and O_CLOEXEC, as in the guest
+  FdInfo info;               ///< of the guest's descriptor
   int error = 0;             ///< what connect(2) is to return: 0 or EINPROGRESS
 };
 

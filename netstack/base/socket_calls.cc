@@ -195,8 +195,9 @@ SocketCalls::Started SocketCalls::start_connect(int socket, const sockaddr* addr
                                                 socklen_t length,
                                                 std::chrono::microseconds patience) {
   // The plain call, since io_uring would fetch SO_ERROR. It blocks only if somebody clears the flag
-  // at this very moment; then the timer gets us out.
-  timer_->arm(1'000'000);
+  // at this very moment; then the timer gets us out. A timer that is due before the next tick would
+  // have to be given to the hardware, which is dear in a VM.
+  timer_->arm(50'000'000);
   Started result;
   result.error = ::connect(socket, address, length) == 0 ? 0 : errno;
   timer_->arm(0);

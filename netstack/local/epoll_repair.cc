@@ -5,7 +5,6 @@
 #include <linux/kcmp.h>
 #include <sched.h>
 #include <sys/epoll.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -131,37 +130,41 @@ long ask(pid_t tid, int epoll, int watched) {
 
 }  // namespace
 
-std::optional<std::vector<EpollEntry>> all_registrations(pid_t tid, int watched, long most) {
-  const std::string directory = "/proc/" + std::to_string(tid) + "/fd";
-  struct stat info {};
-  // The size is the number of open descriptors (Linux 6.2), and 0 before.
-  if (::stat(directory.c_str(), &info) < 0 || info.st_size <= 0 || info.st_size > most)
-    return std::nullopt;
+std::optional<std::vector<EpollEntry>> all_registrations(pid_t tid, int watched,
+                                                         std::size_t count) {
   std::vector<int> watching;
-  long left = info.st_size;
+  std::size_t left = count;
+  int missed = 0;
   const auto look_at = [&](int number) {
-    const long answer = ask(tid, number, watched);
-    if (answer == -EBADF) return true;
-    --left;
+    const long answer = number == watched ? -EINVAL : ask(tid, number, watched);
+    if (answer == -EBADF) {
+      ++missed;
+      return true;
+    }
+    if (left > 0) --left;
     if (answer == 0) watching.push_back(number);
     return answer >= 0 || answer == -ENOENT || answer == -EINVAL;
   };
-  constexpr int kDense = 32;  // below, numbers are tried; above, listed
-  for (int number = 0; left > 0 && number < kDense; ++number)
+  // Numbers are tried from 0 as long as most of them are in use, then listed.
+  constexpr int kMisses = 5;
+  int number = 0;
+  for (; left > 0 && missed < kMisses + number / 8; ++number)
     if (!look_at(number)) return std::nullopt;
   if (left > 0) {
+    const std::string directory = "/proc/" + std::to_string(tid) + "/fd";
     DIR* list = ::opendir(directory.c_str());
     if (list == nullptr) return std::nullopt;
     bool known = true;
     while (const dirent* entry = ::readdir(list)) {
       const std::string_view name{entry->d_name};
-      int number = -1;
-      std::from_chars(name.data(), name.data() + name.size(), number);
-      if (number >= kDense) known = look_at(number) && known;
+      int listed = -1;
+      std::from_chars(name.data(), name.data() + name.size(), listed);
+      if (listed >= number) known = look_at(listed) && known;
     }
     ::closedir(list);
     if (!known) return std::nullopt;
   }
+  if (watching.empty()) return std::vector<EpollEntry>{};
   return find_registrations(tid, watching, watched);
 }
 

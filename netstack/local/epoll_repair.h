@@ -31,9 +31,9 @@ std::optional<EpollEntry> parse_epoll_line(std::string_view line, int watched);
 /// about 1 µs each.
 std::vector<int> find_epolls(pid_t tid);
 
-/// The registrations in all epoll instances of a thread's table, asked number by number: 0.2 µs for
-/// each descriptor. Nothing if it has more than `most` descriptors, or the kernel cannot be asked.
-std::optional<std::vector<EpollEntry>> all_registrations(pid_t tid, int watched, long most);
+/// The registrations in all epoll instances of a thread's table, which holds `count` descriptors,
+/// asked number by number: 0.2 µs for each. Nothing if the kernel cannot be asked.
+std::optional<std::vector<EpollEntry>> all_registrations(pid_t tid, int watched, std::size_t count);
 
 /// Registrations of descriptor `watched` in those instances.
 std::vector<EpollEntry> find_registrations(pid_t tid, const std::vector<int>& epolls, int watched);

@@ -171,6 +171,12 @@ std::vector<std::shared_ptr<const Pod>> NodeTable::find(const IpAddress& address
   return result;
 }
 
+bool NodeTable::has(const IpAddress& address) {
+  const std::lock_guard guard{mutex_};
+  refresh();
+  return index_.contains(address);
+}
+
 std::vector<std::shared_ptr<const Pod>> NodeTable::all() {
   const std::lock_guard guard{mutex_};
   refresh();

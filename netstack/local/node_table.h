@@ -80,6 +80,7 @@ class NodeTable {
   /// Pods that have this address. More than one only where pods share a network namespace or one
   /// is on its way out. Cheap: a local index, rebuilt when a pod came or went. Any thread.
   std::vector<std::shared_ptr<const Pod>> find(const IpAddress& address);
+  bool has(const IpAddress& address);
   std::vector<std::shared_ptr<const Pod>> all();
   std::size_t own_slot() const { return own_; }
 

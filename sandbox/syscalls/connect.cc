@@ -54,17 +54,17 @@ Reply disconnect(Call& call) {
   } else {
     return RunInKernel{};
   }
-  const auto flags = call.guest.flags(call.fd());
+  const auto info = call.guest.info(call.fd());
   auto fresh = make_connected_shadow(call, family, on->cookie);
-  if (!flags || !fresh) return Fail{ENOBUFS};
+  if (!info || !fresh) return Fail{ENOBUFS};
   sockaddr none{};
   none.sa_family = AF_UNSPEC;
   ::connect(fresh->socket.get(), &none, sizeof none);
-  if ((*flags & O_NONBLOCK) != 0) ::fcntl(fresh->socket.get(), F_SETFL, O_NONBLOCK);
+  if ((info->flags & O_NONBLOCK) != 0) ::fcntl(fresh->socket.get(), F_SETFL, O_NONBLOCK);
   ReplaceFd reply;
   reply.number = call.fd();
   reply.fd = std::move(fresh->socket);
-  reply.close_on_exec = (*flags & O_CLOEXEC) != 0;
+  reply.close_on_exec = (info->flags & O_CLOEXEC) != 0;
   return reply;
 }
 
@@ -85,7 +85,9 @@ Reply on_connect(Call& call) {
   if (address.storage.ss_family == AF_UNSPEC) return disconnect(call);
   const auto target = from_sockaddr(address.bytes());
   if (!target) return RunInKernel{};
-  if (!network->is_candidate(target->address)) return kernel(call, Path::kNoCandidate);
+  const PodNetwork::Reach reach = network->reach(*target);
+  if (reach == PodNetwork::Reach::kNo) return kernel(call, Path::kNoCandidate);
+  if (reach == PodNetwork::Reach::kOutside) return kernel(call, Path::kNoLocalPod);
 
   auto socket = call.guest.fetch(call.fd());
   if (!socket) return RunInKernel{};
@@ -103,18 +105,21 @@ Reply on_connect(Call& call) {
   if (!netns || *netns != network->cookie() || network->host_network() || call.container().plain)
     return kernel(call, Path::kOtherNamespace);
   if (!call.worker.line) return kernel(call, Path::kTooManyThreads);
-  const auto flags = call.guest.flags(call.fd());
-  if (!flags || !call.guest.waiting()) return RunInKernel{};
+  const auto info = call.guest.info(call.fd());
+  if (!info || !call.guest.waiting()) return RunInKernel{};
 
   // A port the program chose stays taken as long as its socket does; a fast one would not hold it.
-  if (const auto bound = local_endpoint(socket->get()); bound && bound->port != 0)
+  SockAddress bound;
+  bound.length = sizeof bound.storage;
+  if (::getsockname(socket->get(), bound.get(), &bound.length) < 0) return RunInKernel{};
+  if (const auto chosen = from_sockaddr(bound.bytes()); chosen && chosen->port != 0)
     return kernel(call, Path::kUnusualOption);
 
-  const bool known = network->is_own(target->address) || !network->owners(target->address).empty();
-  const auto patience = known ? kLonger : kShort;
+  const auto patience = reach == PodNetwork::Reach::kYes ? kLonger : kShort;
+  const bool nonblocking = (info->flags & O_NONBLOCK) != 0;
   const std::uint64_t ticket = network->table().begin(*call.worker.line);
   SocketCalls::Started started;
-  if ((*flags & O_NONBLOCK) != 0) {
+  if (nonblocking) {
     started =
         call.worker.calls.start_connect(socket->get(), address.get(), address.length, patience);
   } else {
@@ -126,12 +131,11 @@ Reply on_connect(Call& call) {
     network->table().commit(*call.worker.line, ticket);
     const bool slow = started.error == EINPROGRESS;
     call.services.statistics.count(slow ? Path::kSlowHandshake : Path::kConnectFailed);
-    if (slow && (*flags & O_NONBLOCK) == 0) return RunInKernel{};
+    if (slow && !nonblocking) return RunInKernel{};
     return Fail{started.error};
   }
-  const int family = socket_number(socket->get(), SO_DOMAIN);
-  return upgrade(call,
-                 Established{std::move(*socket), *cookie, family, ticket, *flags, started.error});
+  return upgrade(call, Established{std::move(*socket), *cookie, bound.storage.ss_family, *target,
+                                   ticket, *info, started.error});
 }
 
 }  // namespace shunt::sandbox
