@@ -13,8 +13,10 @@ joined by a bridge in a third one are the pods. Variants, by turns:
   NAME:kernel       both ends under LAUNCHER with state directories apart: never upgraded
   unix              a raw AF_UNIX socket between the pods
 
-Prints the median of each with least and most, and the median ratio to bridge and to unix. All of
-it runs on one CPU (unless --all-cpus), with SCHED_IDLE spinners on both. Needs root.
+Prints the median of each with least and most, and the median ratio to bridge and to unix; first
+by the clock, then by the CPU time of pods and launchers (from their control group), which says
+something on a busy machine, too. All of it runs on one CPU (unless --all-cpus), with SCHED_IDLE
+spinners on both. Needs root.
 """
 
 import argparse
@@ -35,6 +37,7 @@ from benchlib import load  # noqa: E402
 from benchlib.spinners import Spinners  # noqa: E402
 
 NET = '198.18.72'
+CPUACCT = '/sys/fs/cgroup/cpuacct'
 
 
 def ip(*arguments):
@@ -70,7 +73,10 @@ class Variant:
 
     def __init__(self, name, node, netns, states, launcher, pair, folder, cpus):
         self.name = name
-        self.pin = ['taskset', '-c', ','.join(map(str, cpus))]
+        self.group = f'{CPUACCT}/cmp{os.getpid()}-{name.replace(":", "-")}'
+        os.mkdir(self.group)
+        self.pin = ['sh', '-c', f'echo $$ >{self.group}/cgroup.procs; exec "$@"', 'sh',
+                    'taskset', '-c', ','.join(map(str, cpus))]
         self.limit = name == 'unix'
         self.folder = os.path.join(folder, name.replace(':', '-'))
         os.mkdir(self.folder)
@@ -112,17 +118,32 @@ class Variant:
         where = (f'{self.folder}/{server}' if self.limit else
                  f'{self.address}:{7001 if kind == "connect" else 7000}')
         arguments = [kind, where] + ([size] if size else []) + [str(seconds)]
-        done = subprocess.run(self.pin + self.under[1] + [load.program(), *arguments], check=True,
-                              capture_output=True, text=True, timeout=60)
-        result = json.loads(done.stdout)
+        gate = f'{self.folder}/gate'
+        if not os.path.exists(gate):
+            os.mkfifo(gate)
+        with subprocess.Popen(self.pin + self.under[1] + [load.program(), *arguments],
+                              stdout=subprocess.PIPE, text=True,
+                              env={**os.environ, 'GATE': gate}) as client:
+            with open(gate, 'wb') as opened:  # once the client is there
+                before = self.cpu_time()
+                opened.write(b'x')
+            result = json.loads(client.stdout.readline())
+            spent = self.cpu_time() - before
         if kind == 'stream':
-            return result['bytes'] / result['seconds'] / 1e9
-        return 1e6 * result['seconds'] / result['operations']
+            return result['bytes'] / result['seconds'] / 1e9, spent / result['bytes'] * 1e9
+        return (1e6 * result['seconds'] / result['operations'],
+                1e6 * spent / result['operations'])
+
+    def cpu_time(self):
+        with open(f'{self.group}/cpuacct.usage', encoding='ascii') as usage:
+            return int(usage.read()) / 1e9
 
     def end(self):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.server.pid, signal.SIGKILL)
         self.server.wait()
+        with contextlib.suppress(OSError):
+            os.rmdir(self.group)
 
 
 def main():
@@ -167,15 +188,22 @@ def main():
                     value = variant.measure(what, options.seconds)
                     if turn:  # the first one warms up
                         found[variant.name].append(value)
-            print(f'\n{what}, {"GB/s" if what.startswith("stream") else "µs"}')
-            for name, values in found.items():
-                line = (f'  {name:24} {statistics.median(values):9.2f} '
-                        f'[{min(values):.2f}, {max(values):.2f}]')
-                for other in ('bridge', 'unix'):
-                    if other in found and other != name:
-                        ratio = statistics.median(a / b for a, b in zip(values, found[other]))
-                        line += f'   {ratio:.2f} x {other}'
-                print(line, flush=True)
+            stream = what.startswith('stream')
+            show(f'{what}, {"GB/s" if stream else "µs"}', found, 0)
+            show(f'{what}, CPU {"s/GB" if stream else "µs"}', found, 1)
+
+
+def show(title, found, which):
+    print(f'\n{title}')
+    columns = {name: [value[which] for value in values] for name, values in found.items()}
+    for name, values in columns.items():
+        line = (f'  {name:24} {statistics.median(values):9.2f} '
+                f'[{min(values):.2f}, {max(values):.2f}]')
+        for other in ('bridge', 'unix'):
+            if other in columns and other != name:
+                ratio = statistics.median(a / b for a, b in zip(values, columns[other]))
+                line += f'   {ratio:.2f} x {other}'
+        print(line, flush=True)
 
 
 if __name__ == '__main__':
