@@ -4,6 +4,7 @@
 #include <array>
 #include <filesystem>
 #include <limits>
+#include <set>
 #include <sstream>
 
 #include "shim/cgroup/cgroup.h"
@@ -87,14 +88,36 @@ void read_cpu(const std::string& folder, Metrics& metrics) {
   cpu.set_throttled_usec(stat_value(stat, "throttled_usec").value_or(0));
 }
 
+// "rxe0 hca_handle=2 hca_object=max"; one line a device.
+void read_rdma(const std::string& file, google::protobuf::RepeatedPtrField<RdmaEntry>& entries) {
+  std::istringstream lines{text_of(file)};
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words{line};
+    RdmaEntry& entry = *entries.Add();
+    std::string word;
+    if (words >> word) entry.set_device(word);
+    while (words >> word) {
+      const auto equals = word.find('=');
+      if (equals == std::string::npos) continue;
+      const std::string value = word.substr(equals + 1);
+      const auto number =
+          value == "max" ? std::numeric_limits<std::uint32_t>::max()
+                         : static_cast<std::uint32_t>(std::strtoul(value.c_str(), nullptr, 10));
+      if (word.starts_with("hca_handle=")) entry.set_hca_handles(number);
+      if (word.starts_with("hca_object=")) entry.set_hca_objects(number);
+    }
+  }
+}
+
 // io.stat: "8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5 dios=6"
 void read_io(const std::string& folder, Metrics& metrics) {
+  IOStat& io = *metrics.mutable_io();
   std::istringstream lines{text_of(folder + "/io.stat")};
   for (std::string line; std::getline(lines, line);) {
     unsigned major = 0;
     unsigned minor = 0;
     if (std::sscanf(line.c_str(), "%u:%u", &major, &minor) != 2) continue;
-    IOEntry& entry = *metrics.mutable_io()->add_usage();
+    IOEntry& entry = *io.add_usage();
     entry.set_major(major);
     entry.set_minor(minor);
     const auto value = [&](const char* key) -> std::uint64_t {
@@ -113,15 +136,18 @@ void read_io(const std::string& folder, Metrics& metrics) {
 
 void read_hugetlb(const std::string& folder, Metrics& metrics) {
   std::error_code ignored;
+  std::set<std::string> sizes;  // in an order that does not change
   for (const auto& entry : std::filesystem::directory_iterator{folder, ignored}) {
     const std::string name = entry.path().filename();  // hugetlb.2MB.current
     if (!name.starts_with("hugetlb.") || !name.ends_with(".current") ||
         name.find(".rsvd.") != std::string::npos)
       continue;
-    const std::string size = name.substr(8, name.size() - 16);
+    sizes.insert(name.substr(8, name.size() - 16));
+  }
+  for (const std::string& size : sizes) {
     HugeTlbStat& stat = *metrics.add_hugetlb();
     stat.set_pagesize(size);
-    stat.set_current(number_of(fmt::format("{}/{}", folder, name), 0));
+    stat.set_current(number_of(fmt::format("{}/hugetlb.{}.current", folder, size), 0));
     stat.set_max(number_of(fmt::format("{}/hugetlb.{}.max", folder, size), kUnlimited));
   }
 }
@@ -131,9 +157,11 @@ void read_hugetlb(const std::string& folder, Metrics& metrics) {
 std::string metrics_v2(const std::string& folder) {
   Metrics metrics;
   metrics.mutable_pids()->set_current(number_of(folder + "/pids.current", 0));
-  metrics.mutable_pids()->set_limit(number_of(folder + "/pids.max", 0));
+  metrics.mutable_pids()->set_limit(number_of(folder + "/pids.max", kUnlimited));
   read_cpu(folder, metrics);
   read_memory(folder, metrics);
+  read_rdma(folder + "/rdma.current", *metrics.mutable_rdma()->mutable_current());
+  read_rdma(folder + "/rdma.max", *metrics.mutable_rdma()->mutable_limit());
   read_io(folder, metrics);
   read_hugetlb(folder, metrics);
   return metrics.SerializeAsString();
