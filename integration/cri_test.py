@@ -123,8 +123,10 @@ class Pods(harness.NodeTest):
         request = self.cri.messages.UpdateContainerResourcesRequest(container_id=container.id)
         request.linux.memory_limit_in_bytes = 32 << 20
         self.cri.runtime.UpdateContainerResources(request, timeout=20)
+        # In one hierarchy (cgroup v2), or in that of the controller.
         self.assertEqual(f"{32 << 20}\n", self.cri.exec(
-            container, "cat", "/sys/fs/cgroup/memory/memory.limit_in_bytes").stdout)
+            container, "sh", "-c", "cd /sys/fs/cgroup; cat memory.max memory/memory.limit_in_bytes"
+        ).stdout)
 
     def test_shared_processes(self):
         """One pid namespace for the pod: the containers see each other, and end one by one."""

@@ -23,7 +23,8 @@ QUICK = os.environ.get("SHUNT_QUICK") == "1"
 RUNTIME = os.environ.get("SHUNT_TEST_RUNTIME", SHUNT)
 HANDLER = "shunt" if RUNTIME == SHUNT else "runc"
 
-__all__ = ["HANDLER", "QUICK", "RUNC", "RUNTIME", "SHUNT", "Node", "NodeTest", "main", "wait_until"]
+__all__ = ["HANDLER", "QUICK", "RUNC", "RUNTIME", "SHUNT", "Node", "NodeTest",
+           "guest_obstacle", "main", "wait_until"]
 
 
 class NodeTest(unittest.TestCase):
@@ -63,6 +64,14 @@ def _obstacle():
             return f"{program} is not installed (scripts/deps)"
     if RUNTIME == SHUNT and not os.path.exists(paths.shim_binary()):
         return f"{paths.shim_binary()} is not built"
+    return None
+
+
+def guest_obstacle():
+    """Why scripts/rdma-guest cannot be used here, or None."""
+    for program in ("qemu-system-x86_64", "ib_write_lat", "rping", "modprobe"):
+        if not shutil.which(program, path=paths.SYSTEM_PATH):
+            return f"{program} is not installed (scripts/deps)"
     return None
 
 

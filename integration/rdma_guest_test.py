@@ -2,7 +2,6 @@
 """scripts/rdma-guest itself, and that there is RDMA where it leads to."""
 
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -133,12 +132,5 @@ class TwoGuests(unittest.TestCase):
         self.assertEqual("x" * 100000, self.two.run("printf", "x" * 100000).stdout)
 
 
-def obstacle():
-    for program in ("qemu-system-x86_64", "ib_write_lat", "rping", "modprobe"):
-        if not shutil.which(program, path=paths.SYSTEM_PATH):
-            return f"{program} is not installed (scripts/deps)"
-    return None
-
-
 if __name__ == "__main__":
-    harness.main(obstacle)
+    harness.main(harness.guest_obstacle)

@@ -151,20 +151,39 @@ def metrics(stage):
     table = stage.node.ctr("task", "metrics", stage.id).stdout
     stage.note("rows", [line.split()[0] for line in table.splitlines() if line.strip()])
     figures = json.loads(stage.node.ctr("task", "metrics", "--format", "json", stage.id).stdout)
-    for name in ("kernel", "user"):  # counted in ticks, and left out while they are 0
-        figures["cpu"]["usage"].pop(name, None)
-    for name in list(figures["memory"]):  # page cache and major faults: left out while they are 0
-        if any(part in name for part in ("file", "cache", "maj")):
-            del figures["memory"][name]
+    cpu, memory, varying = figures["cpu"], figures["memory"], ("file", "cache", "maj")
+    if "usage" in cpu:  # cgroup v1
+        cpu, usage = cpu["usage"], memory["usage"]
+        limit, used, spent = usage["limit"], usage["usage"], cpu["total"]
+    else:
+        limit, used, spent = memory["usage_limit"], memory["usage"], cpu["usage_usec"]
+        varying = (*varying, "thp", "shmem", "slab", "pg")
+    for name in ("kernel", "user", "user_usec", "system_usec"):  # in ticks, left out while 0
+        cpu.pop(name, None)
+    for name in list(memory):  # page cache, faults and the like: left out while they are 0
+        if any(part in name for part in varying):
+            del memory[name]
     stage.note("shape", _shape(figures))
     stage.note("pids", figures["pids"])
-    stage.note("limit", figures["memory"]["usage"]["limit"])
-    stage.note("memory is used", figures["memory"]["usage"]["usage"] > 4096)
-    stage.note("time is used", figures["cpu"]["usage"]["total"] > 0)
+    stage.note("limit", limit)
+    stage.note("memory is used", used > 4096)
+    stage.note("time is used", spent > 0)
     stage.ctr("kill", "task", "kill", "-s", "KILL", stage.id)
     stage.wait_event("/tasks/exit")
     stopped = stage.node.ctr("task", "metrics", stage.id, check=False)
     stage.note("metrics of stopped", (stopped.returncode, stopped.stderr))
+
+
+def _setting(pid, unified, separate):
+    """What the cgroup of a process says: in one hierarchy (v2), or in the controller's own."""
+    with open(f"/proc/{pid}/cgroup", encoding="ascii") as file:
+        groups = {name: path for line in file for _, names, path in [line.strip().split(":", 2)]
+                  for name in names.split(",")}
+    controller = separate.partition(".")[0]
+    path = (f"/sys/fs/cgroup/{controller}{groups[controller]}/{separate}" if controller in groups
+            else f"/sys/fs/cgroup{groups['']}/{unified}")
+    with open(path, encoding="ascii") as file:
+        return file.read().strip()
 
 
 @scenario
@@ -172,16 +191,9 @@ def update(stage):
     pid = stage.start("sleep", "1000")
     stage.call("update", "update", {"memory": {"limit": 32 << 20}, "cpu": {"shares": 512},
                                     "pids": {"limit": 77}})
-    groups = {}
-    with open(f"/proc/{pid}/cgroup", encoding="ascii") as file:
-        for line in file:
-            _, controllers, path = line.strip().split(":")
-            groups.update({name: path for name in controllers.split(",")})
-    for controller, name in (("memory", "memory.limit_in_bytes"), ("cpu", "cpu.shares"),
-                             ("pids", "pids.max")):
-        with open(f"/sys/fs/cgroup/{controller}{groups[controller]}/{name}",
-                  encoding="ascii") as file:
-            stage.note(name, file.read().strip())
+    for names in (("memory.max", "memory.limit_in_bytes"), ("cpu.weight", "cpu.shares"),
+                  ("pids.max", "pids.max")):
+        stage.note(names[1], _setting(pid, *names))
     stage.call("impossible", "update", {"memory": {"limit": 1}})
     stage.call("nonsense", "update", {"memory": {"limit": "much"}})
     stage.ctr("kill", "task", "kill", "-s", "KILL", stage.id)
