@@ -2,6 +2,7 @@
 """The library itself: nodes do not disturb each other or the machine, and nothing outlives them."""
 
 import glob
+import json
 import os
 import signal
 import subprocess
@@ -85,14 +86,27 @@ class Nodes(unittest.TestCase):
     def test_two_nodes_on_one_network(self):
         with Node(subnet="198.18.1.0/24") as one, Node(subnet="198.18.2.0/24") as two:
             network.join(one, two)
-            pods = [node.cri.run_pod("pod", handler=HANDLER) for node in (one, two)]
-            one.cri.run_container(
-                pods[0], "server", "sh", "-c",
-                "mkdir /www; echo page > /www/index.html; exec httpd -f -p 80 -h /www")
-            client = two.cri.run_container(pods[1], "client", "sleep", "1000")
-            url = f"http://{one.cri.pod_address(pods[0])}/"
-            wait_until(lambda: two.cri.exec(client, "wget", "-q", "-O-", url).stdout == "page\n",
-                       "page from the other node")
+            self.fetch_page(one, two)
+
+    def test_two_nodes_with_an_overlay(self):
+        with network.two_nodes() as (one, two):
+            # Between the nodes there is no way for a pod's address but through the overlay.
+            self.assertNotIn("198.18", two.execute(["ip", "route", "show", "dev", "eth0"]).stdout)
+            self.fetch_page(one, two)
+            shown = json.loads(two.execute(
+                ["ip", "-j", "-s", "link", "show", network.VXLAN]).stdout)[0]
+            self.assertGreater(shown["stats64"]["rx"]["packets"], 5)
+
+    def fetch_page(self, one, two):
+        """A pod of one node serves, a pod of the other asks."""
+        pods = [node.cri.run_pod("pod", handler=HANDLER) for node in (one, two)]
+        one.cri.run_container(
+            pods[0], "server", "sh", "-c",
+            "mkdir /www; echo page > /www/index.html; exec httpd -f -p 80 -h /www")
+        client = two.cri.run_container(pods[1], "client", "sleep", "1000")
+        url = f"http://{one.cri.pod_address(pods[0])}/"
+        wait_until(lambda: two.cri.exec(client, "wget", "-q", "-O-", url).stdout == "page\n",
+                   "page from the other node")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ RUNC = "io.containerd.runc.v2"
 SHUNT = "io.containerd.shunt.v2"
 
 
-def write(folder, subnet):
+def write(folder, subnet, mtu=None):
     """Writes config.toml and cni/ for a node in `folder`."""
     cni = os.path.join(folder, "cni")
     os.mkdir(cni)
@@ -33,6 +33,8 @@ def write(folder, subnet):
             {"type": "portmap", "capabilities": {"portMappings": True}},
         ],
     }
+    if mtu:
+        bridge["plugins"][0]["mtu"] = mtu
     with open(os.path.join(cni, "10-shunt.conflist"), "w", encoding="utf-8") as file:
         json.dump(bridge, file)
     with open(os.path.join(folder, "config.toml"), "w", encoding="utf-8") as file:

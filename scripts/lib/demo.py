@@ -8,7 +8,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
-from lib import RUNC, SHUNT, Node, Skip, demo_same_node, paths, proc  # noqa: E402
+from lib import RUNC, SHUNT, Node, Skip, demo_same_node, demo_two_nodes, paths, proc  # noqa: E402
 
 BOLD, DIM, END = ("\033[1m", "\033[2m", "\033[0m") if sys.stdout.isatty() else ("", "", "")
 
@@ -45,7 +45,7 @@ def shim_cost(node, handler, runtime):
         node.cri.remove_pod(pod)
 
 
-def demonstrate():
+def one_node():
     title("A containerd of its own")
     begin = time.monotonic()
     with Node() as node:
@@ -67,12 +67,18 @@ def demonstrate():
     print(f"    the node is gone: {not os.path.exists(node.dir)}")
 
 
-def main():
+_WHAT = {
+    (): one_node,
+    ("--two-nodes",): lambda: demo_two_nodes.demonstrate(title, command),
+}
+
+
+def main(argv):
     if not os.path.exists(paths.shim_binary()):
         print(f"{paths.shim_binary()} is not built", file=sys.stderr)
         return 1
     try:
-        demonstrate()
+        _WHAT[tuple(argv)]()
     except Skip as reason:
         print(f"the demonstration {reason}", file=sys.stderr)
         return 77
@@ -82,4 +88,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -274,6 +274,7 @@ IMAGES = {
         Image("busybox"),
         # The sandbox container of every CRI pod: it only has to exist.
         Image("pause", cmd=("/bin/sleep", "infinity")),
+        Image("sockperf", packages=("sockperf",), programs=("sockperf",)),
         Image("iperf3", programs=("iperf3",), cmd=("iperf3", "-s")),
         Image(
             "python",

@@ -57,6 +57,7 @@ class Node:
     """Arguments:
     network   "own": a network namespace of the node's own (default); "host": the caller's.
     subnet    of the pods' bridge, from 198.18.0.0/15.
+    mtu       of the pods' interfaces; None: the kernel's default.
     config    Shunt's configuration file as a dict; `state` is filled in. None: only `state`.
     shim_dir  directory of the shim under test (default: the build's, see paths.build_dir).
     path      directories to put before the shim's in containerd's PATH.
@@ -64,13 +65,15 @@ class Node:
 
     Attributes: name (also the containerd namespace and the cgroup of its containers), dir,
     address (containerd's socket), config_path (Shunt's YAML), pid (the keeper: its namespaces are
-    the node's), containerd_pid.
+    the node's), containerd_pid, host_address (of the node itself, once it is on a network).
     """
 
-    def __init__(self, network="own", subnet="198.18.0.0/24", config=None, shim_dir=None, path=(),
-                 keep=None):
+    def __init__(self, network="own", subnet="198.18.0.0/24", mtu=None, config=None, shim_dir=None,
+                 path=(), keep=None):
         self.network = network
         self.subnet = subnet
+        self.mtu = mtu
+        self.host_address = None
         self.config = dict(config or {})
         self.shim_dir = shim_dir or os.path.dirname(paths.shim_binary())
         self.path = list(path)
@@ -180,7 +183,7 @@ class Node:
 
     def _write_configuration(self):
         self.write_config(self.config)
-        configuration.write(self.dir, self.subnet)
+        configuration.write(self.dir, self.subnet, self.mtu)
 
     def write_config(self, config, path=None):
         """Writes a Shunt configuration (JSON is YAML) with the node's own state directory, and

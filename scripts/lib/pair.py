@@ -1,4 +1,4 @@
-"""Two pods of one node, a server's and a client's, for the demonstration and the benchmarks.
+"""Two pods, a server's and a client's, for the demonstration and the benchmarks.
 
     with PodPair(node, "shunt") as pair:
         pair.serve("redis", "redis-server", "--save", "", image="redis")
@@ -19,14 +19,19 @@ _serial = itertools.count()
 class PodPair:
     """`handler` is the runtime handler of both pods, `configs` what the node's Shunt configuration
     holds while the server's and the client's pod start (None: what the node was made with), and
-    `shared` a directory of the machine that containers of both pods see as /shared.
+    `shared` a directory of the machine that containers of both pods see as /shared. The client's pod
+    is on `client_node`, which is the same node if not given; with `host_network` both pods use the
+    networks of their nodes.
 
     Attributes: server, client (Pods), address (the server pod's), shared.
     """
 
-    def __init__(self, node, handler, configs=(None, None), shared=None):
+    def __init__(self, node, handler, configs=(None, None), shared=None, client_node=None,
+                 host_network=False):
         self.node = node
+        self.client_node = client_node or node
         self.handler = handler
+        self.host_network = host_network
         self.configs = configs
         self.shared = shared
         self.mounts = [(shared, "/shared")] if shared else []
@@ -37,26 +42,27 @@ class PodPair:
         number = next(_serial)
         self.server = self.client = None
         try:
-            self.server = self._pod(f"server-{number}", self.configs[0])
-            self.client = self._pod(f"client-{number}", self.configs[1])
-            self.address = self.node.cri.pod_address(self.server)
+            self.server = self._pod(self.node, f"server-{number}", self.configs[0])
+            self.client = self._pod(self.client_node, f"client-{number}", self.configs[1])
+            self.address = (self.node.host_address if self.host_network
+                            else self.node.cri.pod_address(self.server))
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *_):
-        for pod in (self.client, self.server):
+        for node, pod in ((self.client_node, self.client), (self.node, self.server)):
             if pod:
-                self.node.cri.remove_pod(pod)
+                node.cri.remove_pod(pod)
 
-    def _pod(self, name, config):
+    def _pod(self, node, name, config):
         # A pod's shim reads the file once, when it starts.
-        self.node.write_config(self.node.config if config is None else config)
+        node.write_config(node.config if config is None else config)
         try:
-            return self.node.cri.run_pod(name, handler=self.handler)
+            return node.cri.run_pod(name, handler=self.handler, host_network=self.host_network)
         finally:
-            self.node.write_config(self.node.config)
+            node.write_config(node.config)
 
     def serve(self, name, *command, image):
         """Starts a container in the server's pod."""
@@ -78,14 +84,14 @@ class PodPair:
     def client_container(self, image):
         """The container of the client's pod with the image's programs."""
         if image not in self._clients:
-            self._clients[image] = self.node.cri.run_container(
+            self._clients[image] = self.client_node.cri.run_container(
                 self.client, f"tools-{len(self._clients)}", "sleep", "infinity", image=image,
                 mounts=self.mounts)
         return self._clients[image]
 
     def call(self, image, *command, timeout=60):
         """Runs a command in the client's pod, as an exec; returns what it printed."""
-        result = self.node.cri.exec(self.client_container(image), *command, timeout=timeout)
+        result = self.client_node.cri.exec(self.client_container(image), *command, timeout=timeout)
         if result.exit_code != 0:
             raise RuntimeError(f"{' '.join(command)}: exit status {result.exit_code}\n"
                                f"{result.stdout}{result.stderr}")
@@ -93,9 +99,9 @@ class PodPair:
 
     def shims(self):
         """Pids of the two pods' shims."""
-        parents, shims, found = proc.parents(), set(self.node.shims()), []
-        for pod in (self.server, self.client):
-            pid = self.node.cri.pid(pod)
+        parents, found = proc.parents(), []
+        for node, pod in ((self.node, self.server), (self.client_node, self.client)):
+            shims, pid = set(node.shims()), node.cri.pid(pod)
             while pid and pid not in shims:
                 pid = parents.get(pid, 0)
             found.append(pid)
