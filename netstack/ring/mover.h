@@ -91,7 +91,7 @@ class Mover {
   /// Several rings of a slab are adopted one by one; the last drop() of a slab lets go of it.
   /// A key that contradicts an adopted one: EPROTO. No memory for a mirror: ENOBUFS.
   virtual Status adopt(Extent ring, std::uint32_t key) = 0;
-  /// No more pushes into this ring, and all of its bytes have been confirmed.
+  /// No more pushes into this ring; all of its bytes have been confirmed, or its stream is over.
   virtual void drop(Extent ring) = 0;
   /// Where to put bytes for this part of an adopted ring: the peer's memory itself, or a mirror.
   /// Stays valid until drop(). Write-only.
