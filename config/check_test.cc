@@ -99,3 +99,19 @@ TEST_CASE("every complaint is returned") {
         "\"state\" must be an absolute path without . or .., not \"x\"\n"
         "\"events.queue\" must be between 16 and 1000000, not 1");
 }
+
+TEST_CASE("fabrics: ports, addresses and the window's directory") {
+  CHECK(complaints([](Config& c) { c.fabrics.host.port = 65500; }) ==
+        "\"fabrics.host.ports\" reaches beyond port 65535: 256 ports from 65500 on");
+  for (const char* address : {"node-1", "127.0.0.1", "::"})
+    CHECK(complaints([&](Config& c) { c.fabrics.host.address = address; }) ==
+          "\"fabrics.host.address\" must be empty or an address of this node, not \"" +
+              std::string{address} + '"');
+  CHECK(complaints([](Config& c) { c.fabrics.host.address = "192.0.2.1"; }).empty());
+  CHECK(complaints([](Config& c) {
+          c.fabrics.enabled = {FabricName::kHost, FabricName::kHost};
+        }) == "\"fabrics.enabled\" must not name a fabric twice: [host, host]");
+  CHECK(complaints([](Config& c) { c.fabrics.enabled = {FabricName::kWindow}; }) ==
+        "\"fabrics.window.directory\" is empty although \"fabrics.enabled\" names window");
+  CHECK(complaints([](Config& c) { c.fabrics.enabled = {}; }).empty());
+}

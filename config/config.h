@@ -63,6 +63,49 @@ struct Upgrade {
   friend bool operator==(const Upgrade&, const Upgrade&) = default;
 };
 
+/// Ways across nodes. The netstack's own fabric::Kind knows more than a file may ask for.
+enum class FabricName { kHost, kWindow, kVerbs };
+enum class Guard { kRequired, kOff };
+
+struct HostFabric {
+  std::string address;  ///< empty: that of the default route
+  std::uint32_t port = 7472;
+  std::uint32_t ports = 256;
+  Guard guard = Guard::kRequired;
+
+  friend bool operator==(const HostFabric&, const HostFabric&) = default;
+};
+
+struct WindowFabric {
+  std::string directory;  ///< empty: not offered
+  std::uint64_t memory = 64U << 20U;
+
+  friend bool operator==(const WindowFabric&, const WindowFabric&) = default;
+};
+
+struct VerbsFabric {
+  std::string device;           ///< empty: by route to the peer
+  std::int32_t gid_index = -1;  ///< -1: found out
+  std::uint64_t memory = 256U << 20U;
+  std::uint32_t queue_pairs = 4;
+  std::uint32_t streams = 65536;
+
+  friend bool operator==(const VerbsFabric&, const VerbsFabric&) = default;
+};
+
+struct Fabrics {
+  std::vector<FabricName> enabled = {FabricName::kVerbs, FabricName::kHost};  ///< best first
+  std::uint32_t port = 7471;
+  Milliseconds wait = std::chrono::milliseconds{20};
+  Milliseconds forget = std::chrono::seconds{60};
+  std::string key_file;
+  HostFabric host;
+  WindowFabric window;
+  VerbsFabric verbs;
+
+  friend bool operator==(const Fabrics&, const Fabrics&) = default;
+};
+
 struct Config {
   std::string state = "/run/shunt";
   Log log;
@@ -70,6 +113,7 @@ struct Config {
   Stdio stdio;
   Events events;
   Upgrade upgrade;
+  Fabrics fabrics;
 
   friend bool operator==(const Config&, const Config&) = default;
 };

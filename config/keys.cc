@@ -6,6 +6,8 @@
 #include <array>
 #include <climits>
 
+#include "netstack/base/endpoint.h"
+
 namespace shunt::config {
 namespace {
 
@@ -70,6 +72,21 @@ Verdict pod_ranges(const std::vector<Cidr>& ranges) {
     if (std::find(ranges.begin(), range, *range) != range)
       return fmt::format("must not list {} twice", range->text());
   }
+  return Done{};
+}
+
+Verdict fabric_list(const std::vector<FabricName>& names) {
+  for (auto name = names.begin(); name != names.end(); ++name)
+    if (std::find(names.begin(), name, *name) != name)
+      return fmt::format("must not name a fabric twice: {}", write_value(names));
+  return Done{};
+}
+
+Verdict node_address(const std::string& text) {
+  if (text.empty()) return Done{};
+  const auto address = parse_address(text);
+  if (!address || is_unspecified(*address) || is_loopback(*address))
+    return fmt::format("must be empty or an address of this node, not {}", quote(text));
   return Done{};
 }
 
@@ -141,6 +158,57 @@ const std::vector<Key>& table() {
           "not "
           "there) or allow (such connections stay as they are).",
           MEMBER(upgrade.io_uring), kAnything),
+
+      key("fabrics.enabled",
+          "Ways across nodes that may be used, best first: verbs (RDMA), window (shared memory, "
+          "needs its directory) and host (the node's own network); an empty list turns them off.",
+          MEMBER(fabrics.enabled), fabric_list),
+      key("fabrics.port",
+          "TCP port at each pod's own address on which shims talk to each other; containers cannot "
+          "have it.",
+          MEMBER(fabrics.port), between<std::uint32_t>(1, 65535)),
+      key("fabrics.wait",
+          "How long a first connect to an unknown address may wait to learn whether a shim is "
+          "there, from 0s to 1s.",
+          MEMBER(fabrics.wait), between<Milliseconds>(0s, 1s)),
+      key("fabrics.forget",
+          "For how long an address without a shim is not asked again, from 1s to 1h.",
+          MEMBER(fabrics.forget), between<Milliseconds>(1s, 1h)),
+      key("fabrics.key_file",
+          "File with a key that all nodes share; empty means that shims prove themselves by the "
+          "address they listen on.",
+          MEMBER(fabrics.key_file), absolute_or_empty),
+      key("fabrics.host.address",
+          "Address of this node that other nodes reach; empty means that of the default route.",
+          MEMBER(fabrics.host.address), node_address),
+      key("fabrics.host.port", "First TCP port of this node that its shims listen on.",
+          MEMBER(fabrics.host.port), between<std::uint32_t>(1024, 65535)),
+      key("fabrics.host.ports",
+          "How many ports from there on they may use, one for each pod, from 1 to 4096.",
+          MEMBER(fabrics.host.ports), between<std::uint32_t>(1, 4096)),
+      key("fabrics.host.guard",
+          "Whether nftables must keep sockets of the node that containers hold from going "
+          "elsewhere: required or off.",
+          MEMBER(fabrics.host.guard), kAnything),
+      key("fabrics.window.directory",
+          "Directory of windows that two nodes share; empty means that there is none.",
+          MEMBER(fabrics.window.directory), absolute_or_empty),
+      key("fabrics.window.memory",
+          "Most memory that the windows of one pod may take, from 1MiB to 64GiB.",
+          MEMBER(fabrics.window.memory), between<std::uint64_t>(kMiB, 64 * 1024 * kMiB)),
+      key("fabrics.verbs.device", "RDMA device; empty means the one on the way to the peer.",
+          MEMBER(fabrics.verbs.device), kAnything),
+      key("fabrics.verbs.gid_index",
+          "Index of the device's address to use, from 0 to 255; -1 means that it is found out.",
+          MEMBER(fabrics.verbs.gid_index), between<std::int32_t>(-1, 255)),
+      key("fabrics.verbs.memory",
+          "Most memory that one pod registers with the device, from 1MiB to 64GiB.",
+          MEMBER(fabrics.verbs.memory), between<std::uint64_t>(kMiB, 64 * 1024 * kMiB)),
+      key("fabrics.verbs.queue_pairs", "Queue pairs for each peer, from 1 to 64.",
+          MEMBER(fabrics.verbs.queue_pairs), between<std::uint32_t>(1, 64)),
+      key("fabrics.verbs.streams",
+          "Most connections of one pod that use the device, from 1 to 1000000.",
+          MEMBER(fabrics.verbs.streams), between<std::uint32_t>(1, 1'000'000)),
   };
   return rows;
 }
@@ -160,11 +228,12 @@ std::string_view section(std::string_view name) {
 std::string names_in(std::string_view wanted) {
   std::vector<std::string_view> names;
   for (const Key& key : keys()) {
-    std::string_view name;
-    if (section(key.name) == wanted)
-      name = leaf(key.name);
-    else if (wanted.empty())
-      name = key.name.substr(0, key.name.find('.'));
+    std::string_view name = key.name;
+    if (!wanted.empty()) {
+      if (!name.starts_with(wanted) || name.substr(wanted.size(), 1) != ".") continue;
+      name.remove_prefix(wanted.size() + 1);
+    }
+    name = name.substr(0, name.find('.'));  // a key, or a section below
     if (!name.empty() && std::find(names.begin(), names.end(), name) == names.end())
       names.push_back(name);
   }

@@ -92,16 +92,17 @@ TEST_CASE("unknown keys name the nearest valid one") {
         "f.yaml:1: unknown key \"drain_timeout\"; did you mean \"stdio.drain_timeout\"?");
   CHECK(refusal("upgrade.pair: tcp") ==
         "f.yaml:1: write \"upgrade.pair\" as \"pair\" inside a mapping \"upgrade\"");
-  CHECK(
-      refusal("colour: red") ==
-      "f.yaml:1: unknown key \"colour\"; the keys are state, log, runtime, stdio, events, upgrade");
+  CHECK(refusal("colour: red") ==
+        "f.yaml:1: unknown key \"colour\"; the keys are state, log, runtime, stdio, events, "
+        "upgrade, fabrics");
   CHECK(refusal("log:\n  colour: red") ==
         "f.yaml:2: unknown key \"log.colour\"; the keys of \"log\" are level");
   CHECK(refusal("\"a\\nb\": 1") ==
         "f.yaml:1: unknown key \"a\\x0ab\"; the keys are state, log, runtime, stdio, events, "
-        "upgrade");
+        "upgrade, fabrics");
   CHECK(refusal("<<: {state: /x}") ==
-        "f.yaml:1: unknown key \"<<\"; the keys are state, log, runtime, stdio, events, upgrade");
+        "f.yaml:1: unknown key \"<<\"; the keys are state, log, runtime, stdio, events, upgrade, "
+        "fabrics");
 }
 
 TEST_CASE("duplicate keys name both lines") {
@@ -133,10 +134,10 @@ TEST_CASE("wrong types say what is expected") {
         "fc00::/7; \"10.0.0.1/8\" has bits set beyond its prefix; write 10.0.0.0/8");
   CHECK(refusal("- a\n- b\n") ==
         "f.yaml:1: the file must be a mapping of the keys state, log, runtime, stdio, events, "
-        "upgrade, not a list");
+        "upgrade, fabrics, not a list");
   CHECK(refusal("hello") ==
         "f.yaml:1: the file must be a mapping of the keys state, log, runtime, stdio, events, "
-        "upgrade, not \"hello\"");
+        "upgrade, fabrics, not \"hello\"");
 }
 
 TEST_CASE("impossible values are named with their line") {
@@ -213,4 +214,27 @@ TEST_CASE("files are read, and what cannot be read is named") {
   const std::string big = folder.path + "/big";
   std::ofstream{big} << std::string(kMaxFileSize + 1, '\n');
   CHECK(load_file(big).error() == big + ": the file is larger than 1MiB");
+}
+
+TEST_CASE("a section inside a section") {
+  const Config config = loaded(R"(
+fabrics:
+  enabled: [window, host]
+  wait: 5ms
+  host: {address: 192.0.2.7, guard: "off"}
+  window: {directory: /run/window}
+  verbs:
+    gid_index: 3
+)");
+  CHECK(config.fabrics.enabled == std::vector{FabricName::kWindow, FabricName::kHost});
+  CHECK(config.fabrics.wait == 5ms);
+  CHECK(config.fabrics.host.address == "192.0.2.7");
+  CHECK(config.fabrics.host.guard == Guard::kOff);
+  CHECK(config.fabrics.verbs.gid_index == 3);
+  CHECK(refusal("fabrics: {host: {prot: 1}}") ==
+        "f.yaml:1: unknown key \"fabrics.host.prot\"; did you mean \"fabrics.host.port\"?");
+  CHECK(refusal("fabrics: {enabled: [rdma]}") ==
+        "f.yaml:1: \"fabrics.enabled\" must be host, window or verbs, not \"rdma\"");
+  CHECK(refusal("fabrics: {verbs: {gid_index: x}}") ==
+        "f.yaml:1: \"fabrics.verbs.gid_index\" must be a whole number, not \"x\"");
 }

@@ -75,5 +75,7 @@ TEST_CASE("the table is sound") {
     }
     CHECK(same == 1);
   }
-  CHECK(names_in("") == "state, log, runtime, stdio, events, upgrade");
+  CHECK(names_in("") == "state, log, runtime, stdio, events, upgrade, fabrics");
+  CHECK(names_in("fabrics.host") == "address, port, ports, guard");
+  CHECK(names_in("fabrics") == "enabled, port, wait, forget, key_file, host, window, verbs");
 }

@@ -33,11 +33,17 @@ constexpr std::array kLevels{
 constexpr std::array kPairs{Word<Pair>{"unix", Pair::kUnix}, Word<Pair>{"tcp", Pair::kTcp}};
 constexpr std::array kIoUrings{Word<IoUring>{"deny", IoUring::kDeny},
                                Word<IoUring>{"allow", IoUring::kAllow}};
+constexpr std::array kGuards{Word<Guard>{"required", Guard::kRequired},
+                             Word<Guard>{"off", Guard::kOff}};
+constexpr std::array kFabrics{Word<FabricName>{"host", FabricName::kHost},
+                              Word<FabricName>{"window", FabricName::kWindow},
+                              Word<FabricName>{"verbs", FabricName::kVerbs}};
 constexpr std::array kBools{Word<bool>{"true", true}, Word<bool>{"false", false}};
 
 constexpr std::string_view kSize = "a size such as 65536, 64KiB or 8MiB";
 constexpr std::string_view kDuration = "a duration such as 500ms, 10s or 2m";
 constexpr std::string_view kCount = "a whole number";
+constexpr std::string_view kFabricList = "a list of fabrics: host, window, verbs";
 constexpr std::string_view kRanges = "a list of address ranges such as 10.0.0.0/8 or fc00::/7";
 
 Problem must_be(std::string_view expected, const YamlNode& node) {
@@ -134,6 +140,8 @@ Parsed read_value(const YamlNode& node, log::Level& into) { return read_word(kLe
 Parsed read_value(const YamlNode& node, Pair& into) { return read_word(kPairs, node, into); }
 Parsed read_value(const YamlNode& node, IoUring& into) { return read_word(kIoUrings, node, into); }
 
+Parsed read_value(const YamlNode& node, Guard& into) { return read_word(kGuards, node, into); }
+
 Parsed read_value(const YamlNode& node, std::string& into) {
   if (node.kind != YamlNode::Kind::kScalar) return must_be("a text", node);
   into = node.text;
@@ -145,6 +153,16 @@ Parsed read_value(const YamlNode& node, std::uint32_t& into) {
   const auto count = read_units(kPlain, node);
   if (!count || *count > std::numeric_limits<std::uint32_t>::max()) return must_be(kCount, node);
   into = static_cast<std::uint32_t>(*count);
+  return Done{};
+}
+
+Parsed read_value(const YamlNode& node, std::int32_t& into) {
+  if (node.kind != YamlNode::Kind::kScalar) return must_be(kCount, node);
+  const char* const end = node.text.data() + node.text.size();
+  std::int32_t number = 0;
+  const auto [rest, error] = std::from_chars(node.text.data(), end, number);
+  if (error != std::errc{} || rest != end) return must_be(kCount, node);
+  into = number;
   return Done{};
 }
 
@@ -179,10 +197,24 @@ Parsed read_value(const YamlNode& node, std::vector<Cidr>& into) {
   return Done{};
 }
 
+Parsed read_value(const YamlNode& node, std::vector<FabricName>& into) {
+  if (node.kind != YamlNode::Kind::kList) return must_be(kFabricList, node);
+  std::vector<FabricName> names;
+  for (const YamlNode& item : node.children) {
+    FabricName name{};
+    if (const Parsed read = read_word(kFabrics, item, name); !read) return read.error();
+    names.push_back(name);
+  }
+  into = std::move(names);
+  return Done{};
+}
+
 std::string write_value(bool value) { return write_word(kBools, value); }
 std::string write_value(log::Level value) { return write_word(kLevels, value); }
 std::string write_value(Pair value) { return write_word(kPairs, value); }
 std::string write_value(IoUring value) { return write_word(kIoUrings, value); }
+std::string write_value(Guard value) { return write_word(kGuards, value); }
+std::string write_value(std::int32_t value) { return fmt::format("{}", value); }
 std::string write_value(const std::string& value) { return quote(value); }
 std::string write_value(std::uint32_t value) { return fmt::format("{}", value); }
 std::string write_value(std::uint64_t value) { return write_units(kSizes, value, "0"); }
@@ -192,6 +224,11 @@ std::string write_value(Milliseconds value) {
 std::string write_value(const std::vector<Cidr>& value) {
   std::string out;
   for (const Cidr& range : value) out += (out.empty() ? "" : ", ") + range.text();
+  return '[' + out + ']';
+}
+std::string write_value(const std::vector<FabricName>& value) {
+  std::string out;
+  for (const FabricName name : value) out += (out.empty() ? "" : ", ") + write_word(kFabrics, name);
   return '[' + out + ']';
 }
 

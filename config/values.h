@@ -25,7 +25,10 @@ Parsed read_value(const YamlNode& node, Milliseconds& into);   ///< 500ms, 10s, 
 Parsed read_value(const YamlNode& node, log::Level& into);
 Parsed read_value(const YamlNode& node, Pair& into);
 Parsed read_value(const YamlNode& node, IoUring& into);
+Parsed read_value(const YamlNode& node, std::int32_t& into);  ///< a number: digits, perhaps with -
+Parsed read_value(const YamlNode& node, Guard& into);
 Parsed read_value(const YamlNode& node, std::vector<Cidr>& into);
+Parsed read_value(const YamlNode& node, std::vector<FabricName>& into);
 
 /// As one would write it in the file. The largest unit that fits without a fraction is used.
 std::string write_value(bool value);
@@ -36,7 +39,10 @@ std::string write_value(Milliseconds value);
 std::string write_value(log::Level value);
 std::string write_value(Pair value);
 std::string write_value(IoUring value);
+std::string write_value(std::int32_t value);
+std::string write_value(Guard value);
 std::string write_value(const std::vector<Cidr>& value);
+std::string write_value(const std::vector<FabricName>& value);
 
 /// Text of unknown origin, made safe for one line of a message: shortened, and with anything but
 /// printable ASCII as \xNN.

@@ -2,8 +2,8 @@
 
 A test file defines unittest cases and ends with `harness.main()`. Exit status 77 means skipped, with
 the reason as the last line. Environment: SHUNT_BUILD, the build under test; SHUNT_QUICK=1, smaller
-numbers; SHUNT_TEST_RUNTIME=io.containerd.runc.v2, run the tests against containerd's own shim, to
-see whether an expectation is containerd's or ours.
+numbers; SHUNT_LONG=1, all that is promised, which takes long; SHUNT_TEST_RUNTIME=io.containerd.runc.v2,
+run the tests against containerd's own shim, to see whether an expectation is containerd's or ours.
 """
 
 import os
@@ -20,10 +20,11 @@ from lib import RUNC, SHUNT, Node, paths  # noqa: E402
 from lib.node import wait_until  # noqa: E402
 
 QUICK = os.environ.get("SHUNT_QUICK") == "1"
+LONG = os.environ.get("SHUNT_LONG") == "1"
 RUNTIME = os.environ.get("SHUNT_TEST_RUNTIME", SHUNT)
 HANDLER = "shunt" if RUNTIME == SHUNT else "runc"
 
-__all__ = ["HANDLER", "QUICK", "RUNC", "RUNTIME", "SHUNT", "Node", "NodeTest",
+__all__ = ["HANDLER", "LONG", "QUICK", "RUNC", "RUNTIME", "SHUNT", "Node", "NodeTest",
            "guest_obstacle", "main", "wait_until"]
 
 

@@ -97,8 +97,8 @@ class Image:
                     inside = tree + folder[len(source) :]
                     directory(inside.strip("/"))
                     for name in names:
-                        path = os.path.join(folder, name)
-                        if os.path.islink(path) and not os.path.exists(path):
+                        path = _followed(os.path.join(folder, name), unpacked)
+                        if not path:
                             continue
                         copy(path, os.path.join(inside, name))
                         if ".so" in name:
@@ -107,7 +107,9 @@ class Image:
             source = _find(program, unpacked)
             copy(source, program if program.startswith("/") else f"/usr/bin/{program}")
             linked.append(source)
-        for library in _libraries(linked, unpacked):
+        # Programs find libraries of their own trees by themselves.
+        own = {os.path.basename(path) for path in entries}
+        for library in _libraries(linked, unpacked, own):
             inside = library
             for folder in unpacked:
                 if library.startswith(folder + "/"):
@@ -218,8 +220,18 @@ def _trees(path, unpacked):
     return found or [_find(path, ())]
 
 
-def _libraries(programs, unpacked):
-    """Absolute paths of the shared libraries and the loader that the programs need."""
+def _followed(path, unpacked):
+    """The file that a path means inside the image; None for a link to what is not there. Links from
+    one package to another are absolute, so they are looked up in the unpacked ones first."""
+    target = os.readlink(path) if os.path.islink(path) else ""
+    if target.startswith("/"):
+        path = next((base + target for base in unpacked if os.path.exists(base + target)), target)
+    return path if os.path.isfile(path) else None
+
+
+def _libraries(programs, unpacked, own=()):
+    """Absolute paths of the shared libraries and the loader that the programs need, but for those
+    whose names are in `own`."""
     if not programs:
         return []
     folders = [
@@ -233,9 +245,9 @@ def _libraries(programs, unpacked):
         capture_output=True,
         text=True,
     )
-    missing = [line.strip() for line in result.stdout.splitlines() if "not found" in line]
-    if missing:
-        raise RuntimeError(f"{', '.join(programs)}: libraries are missing: {'; '.join(missing)}")
+    missing = {line.split()[0] for line in result.stdout.splitlines() if "not found" in line}
+    if missing - set(own):
+        raise RuntimeError(f"{programs[0]} and others lack {', '.join(missing - set(own))}")
     return sorted(set(_LIBRARY.findall(result.stdout)))
 
 
