@@ -128,8 +128,9 @@ void Peers::Impl::tell(const IpAddress& address, Peer& peer, State state) {
 
 void Peers::Impl::erase_if_idle(const IpAddress& address) {
   const auto found = peers_.find(address);
-  if (found != peers_.end() && found->second.idle() && found->second.waiters.empty())
-    peers_.erase(found);
+  if (found == peers_.end() || !found->second.idle() || !found->second.waiters.empty()) return;
+  loop_.forget(found->second.parking);
+  peers_.erase(found);
 }
 
 // For one more peer. An unused one goes for it: it is found again when it is needed.

@@ -46,6 +46,7 @@ Peers::Impl::~Impl() {
   loop_.forget(tick_timer_);
   for (auto& [address, peer] : peers_) {
     loop_.forget(peer.redial);
+    loop_.forget(peer.parking);
     for (const Waiter& waiter : peer.waiters) loop_.forget(waiter.timer);
     if (peer.session) peer.session->farewell();
   }
@@ -72,6 +73,11 @@ void Peers::Impl::on_acceptable(int listener, std::size_t index) {
   for (int i = 0; i < kAcceptAtOnce; ++i) {
     UniqueFd socket{::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)};
     if (socket.valid()) {
+      // So that what is left of this connection does not keep a later shim of the pod from
+      // listening: see listen_alone().
+      const int on = 1;
+      [[maybe_unused]] const int ignored =
+          ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
       take(std::move(socket));
       continue;
     }
@@ -169,12 +175,30 @@ void Peers::Impl::on_proved(Call& call) {
   }
   const auto again = peers_.find(address);  // the delegate may have done anything meanwhile
   if (again == peers_.end()) return call.give_up(Reason::kBusy, "try again");
-  if (again->second.out && call.self() < address) {
-    if (again->second.parked) again->second.parked->give_up(Reason::kDuplicate, "called again");
-    again->second.parked = held;
-    return;
-  }
+  if (again->second.out && call.self() < address) return park(address, again->second, held);
   admit(again->second, held);
+}
+
+// Ours goes first. It does not for ever: where policy drops it, it would time out no sooner than
+// the other one.
+void Peers::Impl::park(const IpAddress& address, Peer& peer, std::shared_ptr<Call> call) {
+  if (peer.parked) peer.parked->give_up(Reason::kDuplicate, "called again");
+  peer.parked = std::move(call);
+  loop_.forget(peer.parking);
+  peer.parking =
+      loop_.after(options_.timing.handshake / 4, [this, address] { on_parked(address); });
+}
+
+void Peers::Impl::on_parked(const IpAddress& address) {
+  const auto found = peers_.find(address);
+  if (found == peers_.end()) return;
+  Peer& peer = found->second;
+  peer.parking = 0;
+  if (!peer.parked || !peer.out) return;
+  peer.out->give_up(Reason::kDuplicate, "the other call is further");
+  peer.out.reset();
+  --dials_;
+  admit(peer, std::exchange(peer.parked, {}));
 }
 
 void Peers::Impl::admit(Peer& peer, std::shared_ptr<Call> call) {
@@ -195,6 +219,7 @@ void Peers::Impl::on_up(Call& call) {
     other->reset();
   }
   loop_.forget(std::exchange(peer.redial, 0));
+  loop_.forget(std::exchange(peer.parking, 0));
   not_shunt_.drop(address);
   peer.lost = false;
   peer.why.clear();

@@ -57,6 +57,7 @@ class Peers::Impl : public Call::Owner, public Session::Owner {
     Clock::time_point used{};           ///< of the session that was lost
     std::chrono::milliseconds pause{};  ///< before the next call
     EventLoop::Token redial = 0;
+    EventLoop::Token parking = 0;  ///< when `parked` has waited for long enough
     std::string why;
 
     bool idle() const { return !out && !admitted && !parked && !session && redial == 0; }
@@ -76,6 +77,8 @@ class Peers::Impl : public Call::Owner, public Session::Owner {
   void start_call(const IpAddress& address, Peer& peer);
   void call_failed(const IpAddress& address, const Failure& failure);
   void incoming_failed(Call& call, const Failure& failure);
+  void park(const IpAddress& address, Peer& peer, std::shared_ptr<Call> call);
+  void on_parked(const IpAddress& address);
   void admit(Peer& peer, std::shared_ptr<Call> call);
   void count(const Call& call, const Failure& failure);
   Call::Setup call_setup() const;

@@ -21,6 +21,7 @@
 #include "netstack/base/netns.h"
 #include "netstack/control/channel.h"
 #include "netstack/control/codec.h"
+#include "netstack/control/handshake.h"
 #include "netstack/control/peers.h"
 
 namespace shunt::control::test {
@@ -348,6 +349,30 @@ class Stranger {
   Bytes in_;
   bool ended_ = false;
 };
+
+inline const std::string kKey = "a cluster key for tests";
+inline void keyed(Options& options) { options.key = kKey; }
+
+/// Gets through the handshake with the key: from then on a peer, with whatever it sends next.
+/// Its own fabrics: host. False: was not let in.
+inline bool get_in(Stranger& stranger, const IpAddress& self, const IpAddress& peer) {
+  Hello hello;
+  hello.instance = 4711;
+  hello.nonce.fill(std::byte{42});
+  Handshake handshake{{Role::kDialling, kKey, hello, self, peer}};
+  for (const Message& message : handshake.start()) stranger.send(message);
+  for (;;) {
+    const auto message = stranger.next();
+    if (!message) return false;
+    std::vector<Message> send;
+    const auto step = handshake.on(*message, stranger.last_payload, send);
+    for (const Message& out : send) stranger.send(out);
+    if (step == Handshake::Step::kFailed) return false;
+    if (step == Handshake::Step::kUp) break;
+  }
+  stranger.send(Info{"bad", 1, "bad/pod", 16, {{Kind::kHost, bytes_of("fake")}}});
+  return true;
+}
 
 /// A listening socket in a pod, as a container would make it.
 inline Result<UniqueFd> listen_in(const Namespace& in, const std::string& at, std::uint16_t port,
