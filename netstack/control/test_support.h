@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -86,7 +87,11 @@ class Namespace {
 /// A bridge, and pods on it: pod n has 198.18.0.n and fd00:18::n.
 class Net {
  public:
-  Net() { switch_.run("ip link add br0 type bridge && ip link set br0 up"); }
+  Net() {
+    switch_.run(
+        "ip link add br0 type bridge mcast_snooping 0 && ip link set br0 up && "
+        "ip addr add 198.18.255.254/16 dev br0 && ip addr add fd00:18::fffe/64 dev br0 nodad");
+  }
   Namespace& pod(int n) {
     const auto found = pods_.find(n);
     if (found != pods_.end()) return found->second;
@@ -96,6 +101,8 @@ class Net {
                 " && ip link set " + port + " master br0 up");
     made.run("ip link set eth0 up && ip addr add " + v4(n) + "/16 dev eth0 && ip addr add " +
              v6(n) + "/64 dev eth0 nodad");
+    wait_for_path(made, "198.18.255.254");
+    wait_for_path(made, "fd00:18::fffe");
     return made;
   }
   void cut(int n) { switch_.run("ip link set p" + std::to_string(n) + " down"); }
@@ -104,6 +111,22 @@ class Net {
   static std::string v6(int n) { return "fd00:18::" + std::to_string(n); }
 
  private:
+  // The kernel carries nothing over a new veth until it has noticed the carrier, up to a second
+  // later; a SYN lost to that would come again after another second.
+  static void wait_for_path(const Namespace& from, const std::string& to) {
+    const InNetns inside{from.fd()};
+    const Endpoint nobody{ip(to), 9};
+    const int family = is_v4(nobody.address) ? AF_INET : AF_INET6;
+    const SockAddress address = to_sockaddr(nobody, family);
+    for (int attempt = 0; attempt < 100; ++attempt) {
+      const UniqueFd fd{::socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+      if (::connect(fd.get(), address.get(), address.length) < 0 && errno == ECONNREFUSED) return;
+      pollfd waits{fd.get(), POLLOUT, 0};
+      if (::poll(&waits, 1, 50) == 1 && (waits.revents & POLLERR) != 0) return;  // refused
+    }
+    FAIL("no path to the bridge");
+  }
+
   Namespace switch_;
   std::map<int, Namespace> pods_;
 };
