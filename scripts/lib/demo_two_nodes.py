@@ -1,5 +1,6 @@
 """`scripts/demo --two-nodes`: a pod on each of two nodes, under runc and VXLAN and under Shunt."""
 
+import tempfile
 import threading
 
 from benchlib.spinners import Spinners
@@ -12,13 +13,13 @@ _IMAGES = ("redis", "iperf3", "sockperf")
 _BASE = "runc + VXLAN"
 
 
-def _variants(node):
+def _variants(one, two, folder):
     """[(name, handler, configuration)] of what this build really has."""
     found = [(_BASE, "runc", None)]
-    names = fabrics.offered(node, ("host", "window"))
-    for name in names:
-        found.append((fabrics.NAMES[name], "shunt", fabrics.configuration(name)))
-    if not names:
+    offered = fabrics.offered(one, two, fabrics.shared_directory(folder), ("host", "window"))
+    for name, config in offered.items():
+        found.append((fabrics.NAMES[name], "shunt", config))
+    if not offered:
         found.append(("Shunt, kernel", "shunt", None))
     return found
 
@@ -39,23 +40,15 @@ def _during_traffic(pair):
         running.join()
 
 
-def paths_taken(pair):
-    """"12 upgraded, 1 no-local-pod": what became of the connections of the client's pod."""
-    for pod in inspected(pair.client_node):
-        if pod["pod"]["id"] == pair.client.id:
-            return ", ".join(f"{each['count']} {each['path']}" for each in pod["paths"]
-                             if each["count"])
-    return "nothing"
-
-
 def demonstrate(title, command):
     title("Two nodes, joined by a wire, with VXLAN between their pods")
-    with network.two_nodes() as (one, two):
+    with (tempfile.TemporaryDirectory(prefix="shunt-demo-") as folder,
+          network.two_nodes() as (one, two)):
         for name, node in (("one", one), ("two", two)):
             print(f"    node {name}: {node.host_address}, pods {node.subnet}")
         title("redis-server, iperf3 and sockperf in a pod of one, their clients in a pod of the other")
         figures, taken, seen = {}, {}, ""
-        for name, handler, config in _variants(one):
+        for name, handler, config in _variants(one, two, folder):
             with PodPair(one, handler, (config, config), client_node=two) as pair:
                 apps.serve(pair, *_IMAGES)
                 with Spinners():  # virtual CPUs that halt would be most of what is measured
@@ -63,12 +56,13 @@ def demonstrate(title, command):
                 print(f"    measured: {name}, server {pair.address} on {one.host_address}, client "
                       f"on {two.host_address}", flush=True)
                 if handler == "shunt":
-                    taken[name] = paths_taken(pair)
+                    taken[name] = fabrics.paths_taken(pair)
                     seen = _during_traffic(pair)
         apps.table(figures)
-        for name, text in taken.items():
-            print(f"    {name}: connections {text}")
-        if len(figures) == 2:
+        for name, counts in taken.items():
+            text = ", ".join(f"{count} {path}" for path, count in counts.items())
+            print(f"    {name}: connections: {text}")
+        if "Shunt, kernel" in figures:
             print("    This build has no fabric between nodes: Shunt leaves connections to the kernel.")
         print("    One pass, for a first impression: scripts/bench cross-node measures properly.")
         title("What happened, as the client's pod saw it")

@@ -1,24 +1,61 @@
-"""Which ways between nodes the build under test has."""
+"""Which ways between nodes the build under test has: found out by letting two pods talk."""
 
 import os
 
-from . import paths
+from .node import CommandFailed
+from .pair import PodPair, inspected
 
 NAMES = {"host": "Shunt host", "window": "Shunt window", "verbs": "Shunt verbs"}
+_TRIES = 5  # connections; the first ones may still find nobody
 
 
-def configuration(name):
-    """Shunt's configuration with nothing but this fabric; None: no fabric at all."""
-    return {"fabrics": {"enabled": [name] if name else []}}
+def configuration(name, directory=None):
+    """Shunt's configuration with nothing but this fabric; `directory` is where the nodes share
+    memory, for window."""
+    fabrics = {"enabled": [name]}
+    if name == "window":
+        fabrics["window"] = {"directory": directory}
+    return {"fabrics": fabrics}
 
 
-def offered(node, names=tuple(NAMES)):
-    """Those of the fabrics that the build accepts in a configuration."""
-    return [name for name in names if _accepts(node, configuration(name))]
+def offered(server_node, client_node, directory, names=tuple(NAMES)):
+    """{name: configuration} of the fabrics over which connections between the nodes really go."""
+    found = {}
+    for name in names:
+        config = configuration(name, directory)
+        if _goes_over(server_node, client_node, config):
+            found[name] = config
+    return found
 
 
-def _accepts(node, config):
-    path = node.write_config(config, os.path.join(node.dir, "offered.yaml"))
-    shunt = os.path.join(os.path.dirname(paths.shim_binary()), "shunt")
-    result = node.execute([shunt, "inspect", "--config", path], check=False)
-    return result.returncode == 0
+def _goes_over(server_node, client_node, config):
+    try:
+        with PodPair(server_node, "shunt", (config, config), client_node=client_node) as pair:
+            pair.serve("web", "httpd", "-f", "-p", "80", image="busybox")
+            pair.wait_port(80)
+            for _ in range(_TRIES):
+                # That there is no page is an answer, too.
+                pair.call("busybox", "sh", "-c", f"wget -qO- http://{pair.address}/ || true")
+            return fast(pair) > 0
+    except CommandFailed:
+        return False
+
+
+def paths_taken(pair):
+    """{path: how many connections of the client's pod took it}"""
+    for pod in inspected(pair.client_node):
+        if pod["pod"]["id"] == pair.client.id:
+            return {each["path"]: each["count"] for each in pod["paths"] if each["count"]}
+    return {}
+
+
+def fast(pair):
+    """How many connections of the client's pod left the kernel's own path."""
+    return paths_taken(pair).get("upgraded", 0)
+
+
+def shared_directory(folder):
+    """A directory for windows below one that both nodes see."""
+    path = os.path.join(folder, "windows")
+    os.makedirs(path, mode=0o700, exist_ok=True)
+    return path

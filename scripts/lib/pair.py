@@ -99,18 +99,22 @@ class PodPair:
 
     def shims(self):
         """Pids of the two pods' shims."""
-        parents, found = proc.parents(), []
-        for node, pod in ((self.node, self.server), (self.client_node, self.client)):
-            shims, pid = set(node.shims()), node.cri.pid(pod)
-            while pid and pid not in shims:
-                pid = parents.get(pid, 0)
-            found.append(pid)
-        return found
+        return [self._shim(self.node, self.server), self._shim(self.client_node, self.client)]
+
+    def _shim(self, node, pod):
+        parents, shims, pid = proc.parents(), set(node.shims()), node.cri.pid(pod)
+        while pid and pid not in shims:
+            pid = parents.get(pid, 0)
+        return pid
+
+    def processes_of(self, pod):
+        """Pids of the shim of one of the pods and of everything that runs in it."""
+        shim = self._shim(self.node if pod is self.server else self.client_node, pod)
+        return [shim, *proc.descendants(shim)]
 
     def processes(self):
         """Pids of the shims and of everything that runs in the pods."""
-        shims = self.shims()
-        return [*shims, *(pid for shim in shims for pid in proc.descendants(shim))]
+        return self.processes_of(self.server) + self.processes_of(self.client)
 
 
 def inspect(node, *args):

@@ -1,31 +1,23 @@
 """Two pods of one node that talk over TCP: runc and a CNI bridge, Shunt with both kinds of pair,
 and a raw AF_UNIX socket between two runc pods as the limit of what can be reached."""
 
-import concurrent.futures
 import contextlib
-import errno
-import json
 import os
 import re
 import tempfile
-import time
 
-from lib import Node, Skip, paths, proc
+from lib import Node, Skip, paths
 from lib.images import Image
 from lib.node import wait_until
 from lib.pair import PodPair, inspected
 
-from .. import load
-from ..cpu import cgroup_seconds, pin, process_seconds
+from .. import bed
 from ..measure import Bar, Measure
 
 SUMMARY = "two pods of a node: round trips, streams, connects, Redis, nginx, memcached"
 
-GB = 1e9
-KIB = 1024
 HELD = 10000  # connections that one pod holds at once
-PORTS = {"serve": 7000, "answer": 7001, "keep": 7002, "redis": 6379, "nginx": 8080,
-         "memcached": 11211}
+PORTS = {**bed.PORTS, "redis": 6379, "nginx": 8080, "memcached": 11211}
 
 RUNC, SHUNT, TCP_PAIR, LIMIT, KERNEL = "runc", "shunt", "tcp pair", "AF_UNIX", "shunt, kernel path"
 HANDLED = (SHUNT, TCP_PAIR, KERNEL)  # variants whose pods run under Shunt
@@ -40,30 +32,24 @@ http { access_log off; sendfile on; keepalive_requests 1000000000; default_type 
 """
 
 
-class Variant:
-    """One way between two pods: the pods, and how a client in one addresses a server in the other.
-    With `limit` it is a socket file that both pods see."""
+class Variant(bed.Variant):
+    """With `limit` the client addresses a socket file that both pods see."""
 
     def __init__(self, name, pair, limit=False):
-        self.name = name
-        self.pair = pair
+        super().__init__(name, pair)
         self.limit = limit
 
     def address(self, server):
         return f"/shared/{server}" if self.limit else f"{self.pair.address}:{PORTS[server]}"
 
-    def cpu_seconds(self, node):
-        """CPU seconds of all pods and of this pair's shims; other pods are idle meanwhile."""
-        return cgroup_seconds(node.name) + sum(map(process_seconds, self.pair.shims()))
 
-
-class Bed:
+class Bed(bed.Bed):
     """All pods on a node, with their servers running. Pods of a variant that has no turn sleep."""
 
     def __init__(self, node, folder, stack):
+        super().__init__()
         self.node = node
         self.images = _images()
-        self.load = self.images["load"]
         runc = self._pair(RUNC, "runc", folder, stack)
         self.variants = {RUNC: Variant(RUNC, runc), LIMIT: Variant(LIMIT, runc, limit=True)}
         # With state directories of their own two pods do not know each other: both are supervised,
@@ -78,8 +64,8 @@ class Bed:
         shared = os.path.join(folder, name.replace(" ", "").replace(",", "-"))
         os.mkdir(shared, 0o777)
         pair = stack.enter_context(PodPair(self.node, handler, configs, shared))
-        for server in ("serve", "answer", "keep"):
-            pair.serve(server, "load", server, f"0.0.0.0:{PORTS[server]}", image=self.load)
+        self.serve(pair)
+        for server in bed.PORTS:
             if name == RUNC:
                 pair.serve(f"{server}-limit", "load", server, f"/shared/{server}", image=self.load)
         if name != KERNEL:
@@ -89,7 +75,7 @@ class Bed:
             pair.serve("memcached", "memcached", "-u", "root", "-t", "1", "-l", "0.0.0.0",
                        image=self.images["memcached"])
         for server, port in PORTS.items():
-            if name != KERNEL or server in ("serve", "answer", "keep"):
+            if name != KERNEL and server not in bed.PORTS:
                 pair.wait_port(port)
         if name == RUNC:
             for server in ("serve", "answer", "redis"):
@@ -98,102 +84,6 @@ class Bed:
         for image in (self.load, "redis", self.images["wrk"]):
             pair.client_container(image)
         return pair
-
-    def pairs(self):
-        return {id(variant.pair): variant.pair for variant in self.variants.values()}.values()
-
-    @contextlib.contextmanager
-    def one_cpu(self):
-        """Shims and pods, and so everything that they start, on one CPU."""
-        everywhere = os.sched_getaffinity(0)
-        self.cpus = 1
-        try:
-            for pair in self.pairs():
-                pin(pair.processes(), {min(everywhere)})
-            yield
-        finally:
-            self.cpus = None
-            for pair in self.pairs():
-                pin(pair.processes(), everywhere)
-
-    cpus = None
-
-    # One measurement each
-
-    def run_load(self, variant, what, server, *arguments, gate=None):
-        command = ["load", what, variant.address(server), *map(str, arguments)]
-        if gate:
-            command = ["env", f"GATE={gate}", *command]
-        text = variant.pair.call(self.load, *command)
-        result = json.loads(text)
-        if self.cpus and result["cpus"] != self.cpus:
-            raise RuntimeError(f"{variant.name}: the client ran on {result['cpus']} CPUs")
-        return result
-
-    def charged(self, variant, what, server, *arguments):
-        """run_load, with the CPU seconds of pods and shims as "cpu", counted from when the client
-        is ready to connect: what it takes to start it is not part of it."""
-        gate = os.path.join(variant.pair.shared, "gate")
-        if not os.path.exists(gate):
-            os.mkfifo(gate)
-        with concurrent.futures.ThreadPoolExecutor(1) as executor:
-            running = executor.submit(self.run_load, variant, what, server, *arguments,
-                                      gate="/shared/gate")
-            opened = wait_until(lambda: running.done() or _reader_of(gate),
-                                "client at its gate", 30)
-            if opened is True:
-                running.result()
-                raise RuntimeError("the client did not wait at its gate")
-            before = variant.cpu_seconds(self.node)
-            with opened:
-                opened.write(b"x")
-            result = running.result()
-        return {**result, "cpu": variant.cpu_seconds(self.node) - before}
-
-    def sockets(self, variant, seconds):
-        """Round trips, streams, connects by load.c."""
-        found = {}
-        for size in (64, 1024):
-            result = self.charged(variant, "echo", "serve", size, seconds)
-            found[f"echo {size}"] = 1e6 * result["seconds"] / result["operations"]
-            # A tenth more was done before counting began.
-            found[f"echo {size} cpu"] = 1e6 * result["cpu"] / (1.1 * result["operations"])
-        for size in (65536, 64):
-            result = self.charged(variant, "stream", "serve", size, seconds)
-            found[f"stream {size}"] = result["bytes"] / result["seconds"] / GB
-            found[f"stream {size} cpu"] = result["cpu"] / (result["bytes"] / GB)
-        result = self.charged(variant, "connect", "answer", seconds)
-        found["connect"] = 1e6 * result["seconds"] / result["operations"]
-        found["connect cpu"] = 1e6 * result["cpu"] / result["operations"]
-        return found
-
-    def held(self, variant):
-        """What many connections at once cost the shims."""
-        shims = variant.pair.shims()
-        before = [(proc.memory(shim)["rss"], _descriptors(shim)) for shim in shims]
-        fifo = os.path.join(variant.pair.shared, "held")
-        if not os.path.exists(fifo):
-            os.mkfifo(fifo)
-        with concurrent.futures.ThreadPoolExecutor(1) as executor:
-            running = executor.submit(self.run_load, variant, "hold", "keep", HELD, "/shared/held")
-            opened = wait_until(lambda: running.done() or _reader_of(fifo),
-                                f"{HELD} connections", 60)
-            if opened is True:
-                running.result()
-                raise RuntimeError("the client did not hold its connections")
-            with opened:
-                after = [(proc.memory(shim)["rss"], _descriptors(shim)) for shim in shims]
-                started = time.perf_counter()
-                client, = inspected(self.node, variant.pair.client.id)
-                seconds = time.perf_counter() - started
-            result = running.result()
-        return {
-            "rss": max((then[0] - now[0]) / KIB for now, then in zip(before, after)),
-            "descriptors": max(then[1] - now[1] for now, then in zip(before, after)),
-            "inspect": seconds,
-            "shown": len(client["connections"]),
-            "connect": 1e6 * result["seconds"] / HELD,
-        }
 
     def redis(self, variant, requests):
         """`requests`: {clients: how many}"""
@@ -218,23 +108,8 @@ class Bed:
                 "memcached": cached["operations"] / cached["seconds"]}
 
 
-def _descriptors(pid):
-    return len(os.listdir(f"/proc/{pid}/fd"))
-
-
-def _reader_of(fifo):
-    """The fifo, opened for writing; None as long as nobody reads."""
-    try:
-        return os.fdopen(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC), "wb")
-    except OSError as error:
-        if error.errno == errno.ENXIO:
-            return None
-        raise
-
-
 def _images():
     return {
-        "load": load.image(),
         "nginx": Image("nginx", packages=("nginx",), programs=("nginx",), files=(
             ("/etc/nginx.conf", 0o644, _NGINX),
             ("/www/index.html", 0o644, "x" * 611 + "\n"),
@@ -312,39 +187,39 @@ def _web_measures(one_cpu):
             Measure("memcached", "memcached get, 50 connections", "1/s", list(bars))]
 
 
-def _measure(bench, bed, where, one_cpu):
+def _measure(bench, pods, where, one_cpu):
     def turns(names, function):
-        return {name: lambda name=name: function(bed.variants[name]) for name in names}
+        return {name: lambda name=name: function(pods.variants[name]) for name in names}
 
     seconds = bench.pick(1.0, 0.3)
     bench.compare(f"sockets, {where}",
-                  turns((RUNC, SHUNT, TCP_PAIR, LIMIT), lambda v: bed.sockets(v, seconds)),
+                  turns((RUNC, SHUNT, TCP_PAIR, LIMIT), lambda v: pods.sockets(v, seconds)),
                   _socket_measures(one_cpu))
     requests = {1: 20000, 3: 30000, 50: 50000} if one_cpu else {1: 20000, 50: 50000}
     requests = {clients: bench.pick(count, count // 4) for clients, count in requests.items()}
     bench.compare(f"Redis, {where}",
-                  turns((RUNC, SHUNT, TCP_PAIR, LIMIT), lambda v: bed.redis(v, requests)),
+                  turns((RUNC, SHUNT, TCP_PAIR, LIMIT), lambda v: pods.redis(v, requests)),
                   _redis_measures(requests, one_cpu))
     bench.compare(f"nginx and memcached, {where}",
-                  turns((RUNC, SHUNT, TCP_PAIR), lambda v: bed.web(v, bench.pick(2, 1))),
+                  turns((RUNC, SHUNT, TCP_PAIR), lambda v: pods.web(v, bench.pick(2, 1))),
                   _web_measures(one_cpu))
     if one_cpu:
         bench.compare(f"pods whose connections are never replaced, {where}",
-                      turns((RUNC, KERNEL), lambda v: bed.sockets(v, seconds)),
+                      turns((RUNC, KERNEL), lambda v: pods.sockets(v, seconds)),
                       _kernel_measures())
 
 
-def _measure_held(bench, bed):
+def _measure_held(bench, pods):
     bench.compare(f"growth with {HELD} connections held",
-                  {SHUNT: lambda: bed.held(bed.variants[SHUNT])}, _held_measures(),
+                  {SHUNT: lambda: pods.held(pods.variants[SHUNT], HELD)}, _held_measures(),
                   rounds=bench.pick(5, 2), warm_up=0)
 
 
-def _note_paths(bench, bed):
+def _note_paths(bench, pods):
     """What became of the connections: a figure of a variant that was not fast would mislead."""
-    pods = {pod["pod"]["id"]: pod for pod in inspected(bed.node)}
+    pods = {pod["pod"]["id"]: pod for pod in inspected(pods.node)}
     for name in HANDLED:
-        pod = pods[bed.variants[name].pair.client.id]
+        pod = pods[pods.variants[name].pair.client.id]
         paths_taken = {each["path"]: each["count"] for each in pod["paths"] if each["count"]}
         total = sum(paths_taken.values())
         fast = paths_taken.pop("upgraded", 0)
@@ -360,11 +235,11 @@ def run(bench):
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="shunt-bench-"))
         node = stack.enter_context(Node())
-        bed = Bed(node, folder, stack)
+        pods = Bed(node, folder, stack)
         try:
-            with bed.one_cpu():
-                _measure(bench, bed, "one CPU", True)
-            _measure(bench, bed, "all CPUs", False)
-            _measure_held(bench, bed)
+            with pods.one_cpu():
+                _measure(bench, pods, "one CPU", True)
+            _measure(bench, pods, "all CPUs", False)
+            _measure_held(bench, pods)
         finally:
-            _note_paths(bench, bed)
+            _note_paths(bench, pods)
