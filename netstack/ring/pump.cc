@@ -21,6 +21,8 @@ constexpr std::int64_t kQuantum = 64 << 10;
 /// Bytes sent in a turn before incoming records are looked at again.
 constexpr std::int64_t kSendBudget = 1 << 20;
 constexpr auto kTick = std::chrono::milliseconds{50};
+/// How long it may take to notice what came without waking us.
+constexpr auto kLook = std::chrono::milliseconds{100};
 /// Quiet ticks after which a ring is given back.
 constexpr int kIdleTicks = 2;
 /// How long a run of useless spins is remembered, and how much one that paid counts.
@@ -100,6 +102,11 @@ void RingLink::rest(bool worked) {
   spin_until_ = {};
   if (!mover_->arm(room_blocked_)) return schedule();
   ++counters_.sleeps;
+  if (look_timer_ != 0 || streams_.empty()) return;
+  look_timer_ = loop_.after(kLook, [this] {
+    look_timer_ = 0;
+    schedule();
+  });
 }
 
 // ---- to applications

@@ -75,6 +75,7 @@ Status RingLink::start() {
 RingLink::~RingLink() {
   loop_.forget(event_watch_);
   loop_.forget(tick_timer_);
+  loop_.forget(look_timer_);
   for (auto& [id, stream] : streams_) loop_.forget(stream->watch);
   streams_.clear();  // closes the sockets: something is unread in each, so that resets
 }
@@ -209,7 +210,8 @@ void RingLink::fail(Error error) {
   log::info("netstack", "{}: the {} link is lost: {}", peer_name_, name(kind_), describe(error));
   loop_.forget(event_watch_);
   loop_.forget(tick_timer_);
-  event_watch_ = tick_timer_ = 0;
+  loop_.forget(look_timer_);
+  event_watch_ = tick_timer_ = look_timer_ = 0;
   // In a turn somebody may still hold a stream: its socket goes now, the rest with the link.
   for (auto& [id, stream] : streams_) {
     loop_.forget(stream->watch);

@@ -156,6 +156,7 @@ class RingLink final : public fabric::Link, private Mover::Receiver {
   bool moved_ = false;         ///< this turn did something
   EventLoop::Token event_watch_ = 0;
   EventLoop::Token tick_timer_ = 0;
+  EventLoop::Token look_timer_ = 0;  ///< while there are streams: a bell may get lost
   EventLoop::Clock::time_point spin_until_{};
   int spin_value_ = 0;  ///< whether spinning has paid of late
 
