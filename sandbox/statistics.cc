@@ -49,7 +49,7 @@ std::string_view meaning(Path path) {
     case Path::kNoLocalPod:
       return "the other end is no Shunt pod of this node";
     case Path::kTranslated:
-      return "the server sees another client address (masquerade)";
+      return "translated on the way, so that a pair would show other addresses";
     case Path::kNotAtServer:
       return "redirected on the way, or not yet complete at the server";
     case Path::kNotPublished:

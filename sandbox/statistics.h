@@ -26,7 +26,7 @@ enum class Path {
   kLoopbackOff,     ///< inside the pod, and `upgrade.loopback` is false
   kSelfConnect,     ///< both ends are one socket
   kNoLocalPod,      ///< the other end is no Shunt pod of this node
-  kTranslated,      ///< the server sees another client address (masquerade)
+  kTranslated,      ///< one side sees an address of the other that the pair could not show
   kNotAtServer,     ///< the server's namespace has no such connection: redirected, or not yet
   kNotPublished,    ///< nobody supervised listens there
   kMailboxFull,

@@ -327,8 +327,10 @@ class Supervisor::Core {
     if (!entries) return;
     const auto pods = network_->table().all();
     for (const local::FastEntry& entry : *entries) {
-      if (entry.netns != network_->netns()) continue;
       const local::FastSocket end{entry.name, entry.is_client};
+      const bool own = entry.netns == 0 ? network_->is_own(end.local().address)
+                                        : entry.netns == network_->netns();
+      if (!own) continue;
       Snapshot::Connection connection{end.local(), end.remote(), entry.is_client,
                                       {},          entry.unread, entry.unsent};
       const IpAddress& other =

@@ -171,6 +171,9 @@ Reply upgrade(Call& call, Established connection) {
       network.options().pair == config::Pair::kTcp || lingers_zero(connection.tcp.get())
           ? PairKind::kTcp
           : PairKind::kUnix;
+  // Its getpeername is the kernel's and would show the backend.
+  if (kind == PairKind::kTcp && target.name.service != target.name.server)
+    return stay(Path::kTranslated);
   // Over its own loopback the pod has that kind of pair already.
   if (kind == PairKind::kTcp && network.is_own(target.name.server.address))
     return stay(Path::kUnusualOption);

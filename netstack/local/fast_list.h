@@ -1,4 +1,4 @@
-// All unix fast sockets of the node, as the kernel lists them (unix_diag).
+// All fast sockets of the node, of both kinds, as the kernel lists them (unix_diag, inet_diag).
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@ namespace shunt::local {
 
 struct FastEntry {
   FastName name;
-  std::uint64_t netns = 0;  ///< whose end this is
+  std::uint64_t netns = 0;  ///< whose end this is; 0 for kind tcp, whose own address tells
   bool is_client = false;
   std::uint32_t unread = 0;  ///< bytes that arrived and were not read
   std::uint32_t unsent = 0;  ///< bytes written that the peer has not read
