@@ -14,11 +14,10 @@ import harness
 from harness import LONG
 from pods import FAST, PodTest, inspected
 
-MANY = 10 if LONG else 1
-
 
 class Applications(PodTest):
     configs = (None, None)
+    many = 10 if LONG else 1
 
     def setUp(self):
         super().setUp()
@@ -62,7 +61,7 @@ class Applications(PodTest):
         pair = self.pair()
         pair.serve("redis", "redis-server", "--save", "", "--protected-mode", "no", image="redis")
         pair.wait_port(6379)
-        count = 20000 * MANY
+        count = 20000 * self.many
 
         def work():
             return pair.call("redis", "redis-benchmark", "-h", pair.address, "-n", str(count), "-c",
@@ -94,9 +93,9 @@ class Applications(PodTest):
             apps.POSTGRESQL, "psql", *where, "-tAc", query, "postgres")
         pair.call(apps.POSTGRESQL, "pgbench", *where, "-iq", "postgres", timeout=120)
         text, seen = self.watched(lambda: pair.call(
-            apps.POSTGRESQL, "pgbench", *where, "-c", "8", "-j", "2", "-t", str(200 * MANY),
+            apps.POSTGRESQL, "pgbench", *where, "-c", "8", "-j", "2", "-t", str(200 * self.many),
             "postgres", timeout=120))
-        self.assertIn(f"transactions actually processed: {1600 * MANY}/{1600 * MANY}", text)
+        self.assertIn(f"transactions actually processed: {1600 * self.many}/{1600 * self.many}", text)
         self.assertEqual("t\n", psql("select (select sum(abalance) from pgbench_accounts)"
                                      " = (select sum(delta) from pgbench_history)"))
         # A large result, and one that is copied in and out.
@@ -117,7 +116,7 @@ class Applications(PodTest):
                          digest)
 
     def load(self, pair, address, port, number=3):
-        text = pair.call(apps.WRK, "wrk", "-t2", "-c20", f"-d{2 * MANY}",
+        text = pair.call(apps.WRK, "wrk", "-t2", "-c20", f"-d{2 * self.many}",
                          f"http://{address}:{port}/{number}", timeout=60)
         self.assertNotRegex(text, "Non-2xx|Socket errors")
         return int(re.search(r"(\d+) requests in", text).group(1))
@@ -176,20 +175,20 @@ class Applications(PodTest):
 
     def test_node(self):
         self.hashes(apps.NODEJS, ("node", "/hash.js", "serve"),
-                    ("node", "/hash.js", "ask", "HOST", "8080", str(200 * MANY)), 200 * MANY)
+                    ("node", "/hash.js", "ask", "HOST", "8080", str(200 * self.many)), 200 * self.many)
 
     def test_go(self):
-        self.hashes(apps.go(), ("hash", "serve"), ("hash", "ask", "HOST:8080", str(300 * MANY)),
-                    300 * MANY)
+        self.hashes(apps.go(), ("hash", "serve"), ("hash", "ask", "HOST:8080", str(300 * self.many)),
+                    300 * self.many)
 
     def test_python_asyncio(self):
         self.hashes(apps.PYTHON, ("python3", "/streams.py", "serve"),
-                    ("python3", "/streams.py", "ask", "HOST", "8080", "50", str(20 * MANY)),
-                    1000 * MANY, 50)
+                    ("python3", "/streams.py", "ask", "HOST", "8080", "50", str(20 * self.many)),
+                    1000 * self.many, 50)
 
     def test_java(self):
         self.hashes(apps.JAVA, ("java", "/Hash.java", "serve"),
-                    ("java", "/Hash.java", "ask", "HOST", "8080", str(200 * MANY)), 200 * MANY, 1)
+                    ("java", "/Hash.java", "ask", "HOST", "8080", str(200 * self.many)), 200 * self.many, 1)
 
     # Others
 
@@ -232,7 +231,7 @@ class Applications(PodTest):
         everything = set()
         for options in ((), ("-R",), ("--bidir",), ("-P", "8"), ("-l", "100"), ("-Z",)):
             text, seen = self.watched(lambda: pair.call(  # noqa: B023
-                "iperf3", "iperf3", "-c", pair.address, "-t", str(MANY), "-J", *options))  # noqa: B023
+                "iperf3", "iperf3", "-c", pair.address, "-t", str(self.many), "-J", *options))  # noqa: B023
             end = json.loads(text)["end"]
             self.assertGreater(end["sum_received"]["bytes"], 1 << 20, options)
             everything |= seen
@@ -242,6 +241,7 @@ class Applications(PodTest):
 
 class OverTcpPairs(Applications):
     configs = ({"upgrade": {"pair": "tcp"}},) * 2
+    many = 1
 
     def setUp(self):
         if not LONG:

@@ -12,6 +12,7 @@ PORT = 7100
 VIP = "198.18.200.1"
 NOWHERE = "198.18.222.1"  # the node has no route to it
 HANDLERS = ("runc", "shunt")
+TCP_PAIRS = ({"upgrade": {"pair": "tcp"}},) * 2
 # A SYN that is dropped is sent again once; connect gives up after 1 + 2 seconds.
 RETRIES = "net.ipv4.tcp_syn_retries=1"
 
@@ -137,16 +138,17 @@ class Rules(PodTest):
             self.node.execute([*nat, *(match if chance < 1 else ()), *(recent if affinity else ()),
                                *target])
 
-    def backends(self, handler):
-        """Two server pods and their client's pair."""
-        pairs = [self.pair(handler), self.pair(handler)]
+    def backends(self, handler, configs=(None, None)):
+        """Two server pods and their clients."""
+        pairs = [self.pair(handler, configs=configs) for _ in range(2)]
         for number, pair in enumerate(pairs):
             self.serve(pair, PORT, f"backend-{number}")
         return pairs
 
     def test_service_balances(self):
-        for handler in HANDLERS:
-            pairs = self.backends(handler)
+        for handler, configs in (*((handler, (None, None)) for handler in HANDLERS),
+                                 ("shunt", TCP_PAIRS)):
+            pairs = self.backends(handler, configs)
             client = self.cri.pod_address(pairs[0].client)
             self.service([pair.address for pair in pairs])
             said = self.dial(pairs[0], VIP, 80, "--count", 200)
@@ -156,7 +158,9 @@ class Rules(PodTest):
             print(f"\n    {handler}: {dict(taken)}", end="")
             self.assertEqual({f"backend-0 {client}", f"backend-1 {client}"}, set(taken))
             self.assertGreater(min(taken.values()), 55)  # 6 standard deviations from 100
-            if handler == "shunt":
+            if configs == TCP_PAIRS:  # they would show the backend's address
+                self.assertEqual({"translated": 200}, self.paths(pairs[0].client))
+            elif handler == "shunt":
                 self.assertEqual({"upgraded": 200}, self.paths(pairs[0].client))
                 accepted = [self.paths(pair.server) for pair in pairs]
                 self.assertEqual(FAST, {path for paths in accepted for path in paths} | FAST)
