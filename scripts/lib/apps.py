@@ -51,12 +51,13 @@ def sockperf(pair, seconds):
     return float(re.search(r"percentile 50.000 = +([\d.]+)", text).group(1))
 
 
-def measure(pair, *images):
-    """A pass through the applications; {key of ROWS: figure}."""
+def measure(pair, *images, requests=20000):
+    """A pass through the applications; {key of ROWS: figure}. `requests` are those of one client of
+    redis; many get more."""
     figures = {}
     if "redis" in images:
-        for clients, requests in ((1, 20000), (50, 50000)):
-            for name, rate in redis(pair, clients, requests).items():
+        for clients, count in ((1, requests), (50, 5 * requests // 2)):
+            for name, rate in redis(pair, clients, count).items():
                 figures[f"{name.lower()} {clients}"] = rate
     if "iperf3" in images:
         figures["iperf3"] = iperf3(pair, 2)

@@ -8,7 +8,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
-from lib import RUNC, SHUNT, Node, Skip, demo_same_node, demo_two_nodes, paths, proc  # noqa: E402
+from lib import RUNC, SHUNT, Node, Skip, demo_rdma, demo_same_node, demo_two_nodes, paths, proc  # noqa: E402
 
 BOLD, DIM, END = ("\033[1m", "\033[2m", "\033[0m") if sys.stdout.isatty() else ("", "", "")
 
@@ -70,6 +70,7 @@ def one_node():
 _WHAT = {
     (): one_node,
     ("--two-nodes",): lambda: demo_two_nodes.demonstrate(title, command),
+    ("--rdma",): lambda: demo_rdma.demonstrate(title, command, paths.build_dir()),
 }
 
 

@@ -342,6 +342,14 @@ class Node:
 
         return Events(self, filters)
 
+    def listens(self, pid, port):
+        """Whether something listens at a TCP port in the network of a process. Nothing is connected:
+        what a probe leaves behind would be counted among the connections."""
+        wanted = f":{port:04X}"
+        return any(line.split()[1].endswith(wanted) and line.split()[3] == "0A"
+                   for table in ("tcp", "tcp6")
+                   for line in proc.read(f"/proc/{pid}/net/{table}").splitlines()[1:])
+
     @property
     def cri(self):
         """The CRI client (cri.py), connected on first use."""

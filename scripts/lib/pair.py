@@ -71,15 +71,10 @@ class PodPair:
         self._servers.append(container)
         return container
 
-    def wait_port(self, port, timeout=20, pod=None):
-        """Waits until somebody in the server's pod (or another one) listens at the port. Nothing is
-        connected: what a probe leaves behind would be counted among the connections."""
-        pid = self.node.cri.pid(pod or self.server)
-        tables = [f"/proc/{pid}/net/tcp", f"/proc/{pid}/net/tcp6"]
-        wanted = f":{port:04X}"
-        wait_until(lambda: any(line.split()[1].endswith(wanted) and line.split()[3] == "0A"
-                               for table in tables for line in proc.read(table).splitlines()[1:]),
-                   f"listener at port {port}", timeout)
+    def wait_port(self, port, timeout=20):
+        """Waits until somebody in the server's pod listens at the port."""
+        pid = self.node.cri.pid(self.server)
+        wait_until(lambda: self.node.listens(pid, port), f"listener at port {port}", timeout)
 
     def client_container(self, image):
         """The container of the client's pod with the image's programs."""

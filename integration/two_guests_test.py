@@ -1,0 +1,55 @@
+#!/usr/bin/python3
+"""Two machines with RDMA devices, a containerd and a pod on each: redis and iperf3 between them."""
+
+import unittest
+
+import harness
+from lib import apps, fabrics, network, paths
+from lib.demo_rdma import two_guest_nodes
+from lib.pair import PodPair
+
+# Emulated, everything takes ten times as long; what is asserted is what happens, not when.
+REQUESTS = 50
+
+
+class TwoGuests(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.one, cls.two = cls.enterClassContext(two_guest_nodes(paths.build_dir()))
+
+    def counter(self, path):
+        return int(self.two.execute(["cat", path]).stdout)
+
+    def talk(self, config):
+        """Lets the applications run; how many packets of RDMA and bytes of the overlay that took at
+        the client's side, and which ways the connections went."""
+        counters = ("/sys/class/infiniband/rxe0/ports/1/hw_counters/sent_pkts",
+                    f"/sys/class/net/{network.VXLAN}/statistics/tx_bytes")
+        with PodPair(self.one, "shunt", (config, config), client_node=self.two) as pair:
+            apps.serve(pair, "redis", "iperf3")
+            before = [self.counter(path) for path in counters]
+            figures = apps.measure(pair, "redis", "iperf3", requests=REQUESTS)
+            self.assertTrue(all(figure > 0 for figure in figures.values()), figures)
+            sent = [self.counter(path) - then for path, then in zip(counters, before)]
+            return *sent, fabrics.paths_taken(pair)
+
+    def test_kernel_path(self):
+        packets, octets, ways = self.talk({"fabrics": {"enabled": []}})
+        self.assertEqual(0, packets)
+        self.assertGreater(octets, 1 << 20)
+        self.assertNotIn("upgraded", ways)
+
+    def test_verbs(self):
+        offered = fabrics.offered(self.one, self.two, None, ("verbs",))
+        if not offered:
+            self.skipTest("this build carries no connections over verbs")
+        packets, octets, ways = self.talk(offered["verbs"])
+        print(f"\nRDMA packets sent {packets}, bytes into the overlay {octets}, connections {ways}")
+        self.assertGreater(packets, 1000)
+        self.assertGreater(ways["upgraded"], 100)
+        # What is left for the overlay is the setting up.
+        self.assertLess(octets, 1 << 20)
+
+
+if __name__ == "__main__":
+    harness.main(harness.guest_obstacle)
