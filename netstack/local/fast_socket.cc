@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "netstack/base/netns.h"
@@ -14,6 +15,12 @@
 
 namespace shunt::local {
 namespace {
+
+// Of the client's end. Two peers that both write before they read get stuck only if both directions
+// fill up, so one direction with room for very many small writes is enough: the server's. In the
+// other one large writes must not get further ahead than the cache reaches: 64 KiB writes on one
+// CPU, 0.27 s/GB with 8 MiB, 0.21 with 4 MiB, 0.21 with AF_UNIX's default.
+constexpr std::size_t kClientsBuffer = 4U << 20U;
 
 void set(int socket, int level, int option, int value) {
   ::setsockopt(socket, level, option, &value, sizeof value);
@@ -26,7 +33,7 @@ Result<UniqueFd> offer_unix(const FastName& name, std::size_t send_buffer) {
   if (!socket.valid()) return last_error("socket(AF_UNIX)");
   const SockAddress address = abstract_address(*own);
   if (::bind(socket.get(), address.get(), address.length) < 0) return last_error("bind");
-  prepare_unix_end(socket.get(), send_buffer);
+  prepare_unix_end(socket.get(), std::min(send_buffer, kClientsBuffer));
   return socket;
 }
 

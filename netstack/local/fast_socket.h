@@ -31,7 +31,8 @@ Result<UniqueFd> offer(const FastName& name, std::uint64_t server_netns, PairKin
 
 /// What a unix pair needs beyond being connected: room for many small writes (an AF_UNIX write is
 /// charged at least 768 bytes, so with default buffers 278 one-byte writes fill it where TCP takes
-/// millions), and no passing of descriptors.
+/// millions), and no passing of descriptors. `send_buffer` is what the kernel is told; it allows
+/// twice as much.
 void prepare_unix_end(int socket, std::size_t send_buffer);
 /// The same for an end out of a mailbox, which refuses descriptors already.
 void prepare_accepted_end(int socket, std::size_t send_buffer);
