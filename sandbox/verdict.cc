@@ -58,8 +58,12 @@ Verdict judge(PodNetwork* network, const Listener& listener, Arrival& arrival) {
   if (fast != Peek::kSilent && age < kTakenBack) return Verdict::kWait;
   // The offer was taken back, or it holds and the reset that says so is late or lost. The kernel of
   // the client's namespace knows.
-  if (!client_has_it(*network, arrival)) return Verdict::kFast;
-  return fast == Peek::kSilent ? Verdict::kWait : Verdict::kTcp;
+  if (client_has_it(*network, arrival))
+    return fast == Peek::kSilent ? Verdict::kWait : Verdict::kTcp;
+  // Since the first look the program may have written to the socket it was left, and finished.
+  const Peek now = local::peek(arrival.tcp.get());
+  const bool used = now == Peek::kData || (now == Peek::kEnd && fast != Peek::kSilent);
+  return used ? Verdict::kTcp : Verdict::kFast;
 }
 
 }  // namespace shunt::sandbox

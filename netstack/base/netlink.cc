@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::size_t kAlign = NLMSG_ALIGNTO;
 constexpr std::size_t kHeader = NLMSG_HDRLEN;
+constexpr int kMostError = 4095;  // MAX_ERRNO
 
 std::size_t aligned(std::size_t size) { return (size + kAlign - 1) & ~(kAlign - 1); }
 
@@ -68,6 +69,32 @@ bool for_each_attribute(
   return bytes.empty();
 }
 
+Result<bool> for_each_reply(
+    std::span<const std::byte> rest, std::uint32_t sequence, bool many,
+    const std::function<void(std::uint16_t, std::span<const std::byte>)>& each) {
+  while (rest.size() >= kHeader) {
+    nlmsghdr header{};
+    std::memcpy(&header, rest.data(), sizeof header);
+    if (header.nlmsg_len < kHeader || header.nlmsg_len > rest.size())
+      return Error{EPROTO, "netlink reply"};
+    const auto payload = rest.subspan(kHeader, header.nlmsg_len - kHeader);
+    rest = rest.subspan(std::min<std::size_t>(aligned(header.nlmsg_len), rest.size()));
+    if (header.nlmsg_seq != sequence) continue;  // left over from a request that was given up
+    if (header.nlmsg_type == NLMSG_DONE) return true;
+    if (header.nlmsg_type == NLMSG_ERROR) {
+      int error = 0;
+      if (payload.size() < sizeof error) return Error{EPROTO, "netlink reply"};
+      std::memcpy(&error, payload.data(), sizeof error);
+      if (error == 0) return true;
+      if (error > 0 || error < -kMostError) return Error{EPROTO, "netlink reply"};
+      return Error{-error, "netlink"};
+    }
+    each(header.nlmsg_type, payload);
+    if (!many) return true;
+  }
+  return false;
+}
+
 Result<NetlinkSocket> NetlinkSocket::open(int protocol) {
   UniqueFd fd{::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)};
   if (!fd.valid()) return last_error("socket(AF_NETLINK)");
@@ -97,25 +124,10 @@ Status NetlinkSocket::request(
       if (errno == EINTR) continue;
       return last_error("recv(netlink)");
     }
-    std::span<const std::byte> rest{buffer.data(), static_cast<std::size_t>(got)};
-    while (rest.size() >= kHeader) {
-      std::memcpy(&header, rest.data(), sizeof header);
-      if (header.nlmsg_len < kHeader || header.nlmsg_len > rest.size())
-        return Error{EPROTO, "netlink reply"};
-      const auto payload = rest.subspan(kHeader, header.nlmsg_len - kHeader);
-      rest = rest.subspan(std::min<std::size_t>(aligned(header.nlmsg_len), rest.size()));
-      if (header.nlmsg_seq != sequence) continue;  // left over from a request that was given up
-      if (header.nlmsg_type == NLMSG_DONE) return Done{};
-      if (header.nlmsg_type == NLMSG_ERROR) {
-        int error = 0;
-        if (payload.size() < sizeof error) return Error{EPROTO, "netlink reply"};
-        std::memcpy(&error, payload.data(), sizeof error);
-        if (error == 0) return Done{};
-        return Error{-error, "netlink"};
-      }
-      each(header.nlmsg_type, payload);
-      if (!many) return Done{};
-    }
+    const auto last =
+        for_each_reply({buffer.data(), static_cast<std::size_t>(got)}, sequence, many, each);
+    if (!last) return last.error();
+    if (*last) return Done{};
   }
 }
 

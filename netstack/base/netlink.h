@@ -53,6 +53,13 @@ bool for_each_attribute(
     std::span<const std::byte> bytes,
     const std::function<void(std::uint16_t type, std::span<const std::byte> payload)>& each);
 
+/// One datagram of replies to request number `sequence`: calls `each` with (header type, payload).
+/// True: that was the last of them, which is the first one unless `many`. The kernel's error as it
+/// came; EPROTO if the bytes are malformed.
+Result<bool> for_each_reply(
+    std::span<const std::byte> bytes, std::uint32_t sequence, bool many,
+    const std::function<void(std::uint16_t type, std::span<const std::byte> payload)>& each);
+
 /// A netlink socket. Callable from any thread; one request at a time.
 class NetlinkSocket {
  public:

@@ -51,6 +51,10 @@ std::optional<std::string> encode(const FastName& name) {
     text += '=';
     text += to_text(name.service);
   }
+  if (name.twin != 0) {
+    text += '~';
+    text += std::to_string(name.twin);
+  }
   if (text.size() > kLongest) return std::nullopt;
   return text;
 }
@@ -67,6 +71,13 @@ std::optional<FastName> decode(std::string_view text) {
   name.server_family = *server_family;
   text.remove_prefix(3);
 
+  if (const auto tilde = text.find('~'); tilde != std::string_view::npos) {
+    std::string_view number = text.substr(tilde + 1);
+    // One connection, one name: no 0, and none in front.
+    if (number.starts_with('0') || !take_number(number, name.twin) || !number.empty())
+      return std::nullopt;
+    text = text.substr(0, tilde);
+  }
   const auto arrow = text.find('>');
   if (arrow == std::string_view::npos) return std::nullopt;
   std::string_view server = text.substr(arrow + 1);

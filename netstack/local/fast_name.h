@@ -13,7 +13,8 @@
 //         network namespace (inode) of the client
 //
 // A client that connected to a service address has it appended: `...=198.18.9.9:80`.
-// The name holds nothing else, so two live connections with the same addresses cannot both exist.
+// The kernel takes the port of a client whose connection is fast for free, and may give it to the
+// next one that connects to the same server. Such a connection has a number appended: `...~1`.
 #pragma once
 
 #include <cstdint>
@@ -30,8 +31,9 @@ struct FastName {
   int client_family = AF_INET;
   int server_family = AF_INET;
   Endpoint client;
-  Endpoint server;   ///< the real listener
-  Endpoint service;  ///< what the client connected to: `server`, or an address translated to it
+  Endpoint server;    ///< the real listener
+  Endpoint service;   ///< what the client connected to: `server`, or an address translated to it
+  unsigned twin = 0;  ///< tells living connections with the same addresses apart
 
   bool operator==(const FastName&) const = default;
 };

@@ -24,6 +24,18 @@ TEST_CASE("a fast name reads as the connection it stands for") {
   CHECK(decode(*encode(name)) == name);
 }
 
+TEST_CASE("living connections with the same addresses are told apart by a number") {
+  FastName name = example();
+  name.twin = 3;
+  CHECK(encode(name) == "shunt:4026532201:44:198.18.0.2:40000>198.18.0.3:80~3");
+  CHECK(decode(*encode(name)) == name);
+  name.service = *parse_endpoint("198.18.9.9:8080");
+  CHECK(decode(*encode(name)) == name);
+  const std::string text = *encode(example());
+  for (const char* tail : {"~", "~0", "~01", "~1x", "~~1", "~-1", "~99999999999"})
+    CHECK_MESSAGE(!decode(text + tail), tail);
+}
+
 TEST_CASE("a name that would not fit is refused, not cut") {
   FastName name = example();
   name.client = *parse_endpoint("[fd00:1111:2222:3333:4444:5555:6666:7777]:40000");

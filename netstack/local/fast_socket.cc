@@ -16,6 +16,8 @@
 namespace shunt::local {
 namespace {
 
+constexpr unsigned kMostTwins = 15;
+
 // Of the client's end. Two peers that both write before they read get stuck only if both directions
 // fill up, so one direction with room for very many small writes is enough: the server's. In the
 // other one large writes must not get further ahead than the cache reaches: 64 KiB writes on one
@@ -27,12 +29,16 @@ void set(int socket, int level, int option, int value) {
 }
 
 Result<UniqueFd> offer_unix(const FastName& name, std::size_t send_buffer) {
-  const auto own = encode(name);
-  if (!own) return Error{ENAMETOOLONG, "fast name"};
   UniqueFd socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
   if (!socket.valid()) return last_error("socket(AF_UNIX)");
-  const SockAddress address = abstract_address(*own);
-  if (::bind(socket.get(), address.get(), address.length) < 0) return last_error("bind");
+  FastName own = name;
+  for (;; ++own.twin) {
+    const auto text = encode(own);
+    if (!text) return Error{ENAMETOOLONG, "fast name"};
+    const SockAddress address = abstract_address(*text);
+    if (::bind(socket.get(), address.get(), address.length) == 0) break;
+    if (errno != EADDRINUSE || own.twin >= kMostTwins) return last_error("bind");
+  }
   prepare_unix_end(socket.get(), std::min(send_buffer, kClientsBuffer));
   return socket;
 }

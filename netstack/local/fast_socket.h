@@ -24,7 +24,7 @@ enum class PairKind { kUnix, kTcp };
 /// is woken. Non-blocking until the caller says otherwise. Errors:
 ///   ECONNREFUSED   no such mailbox: the listener is not published
 ///   EAGAIN         the mailbox is full
-///   EADDRINUSE     another fast connection has these addresses
+///   EADDRINUSE     too many fast connections (unix), or another one (tcp), have these addresses
 ///   ENAMETOOLONG   see encode()
 Result<UniqueFd> offer(const FastName& name, std::uint64_t server_netns, PairKind kind,
                        std::size_t send_buffer);

@@ -1,0 +1,81 @@
+#include "netstack/local/mailbox.h"
+
+#include <doctest/doctest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+using namespace shunt;
+using namespace shunt::local;
+
+namespace {
+
+// Abstract names are the network namespace's: no other test may use this number.
+std::uint64_t namespace_number() { return 1'000'000U + static_cast<std::uint64_t>(::getpid()); }
+
+FastName connection(std::uint16_t client_port) {
+  FastName name;
+  name.client_netns = namespace_number();
+  name.client = {*parse_address("198.18.0.2"), client_port};
+  name.server = name.service = {*parse_address("198.18.0.3"), 80};
+  return name;
+}
+
+UniqueFd offered(const FastName& name) {
+  auto socket = offer(name, namespace_number(), PairKind::kUnix, 1U << 20U);
+  REQUIRE(socket);
+  return std::move(*socket);
+}
+
+char first_byte(int socket) {
+  char byte = 0;
+  REQUIRE(::recv(socket, &byte, 1, MSG_DONTWAIT) == 1);
+  return byte;
+}
+
+}  // namespace
+
+TEST_CASE("an offer is found by the addresses of its connection, in any order") {
+  const auto mailbox = Mailbox::open(namespace_number(), 80, AF_INET, {});
+  REQUIRE(mailbox);
+  const FastName one = connection(40001);
+  const FastName two = connection(40002);
+  const UniqueFd first = offered(one);
+  const UniqueFd second = offered(two);
+  CHECK(!(*mailbox)->take(connection(40003).client, one.server));
+  REQUIRE(::send(second.get(), "2", 1, 0) == 1);
+  auto got = (*mailbox)->take(two.client, two.server);
+  REQUIRE(got);
+  CHECK(first_byte(got->socket.get()) == '2');
+  CHECK(!(*mailbox)->take(two.client, two.server));
+  CHECK((*mailbox)->take(one.client, one.server));
+}
+
+TEST_CASE("a port that is used again while its fast connection lives makes a twin") {
+  const auto mailbox = Mailbox::open(namespace_number(), 80, AF_INET, {});
+  REQUIRE(mailbox);
+  const FastName name = connection(40004);
+  const UniqueFd first = offered(name);
+  const UniqueFd second = offered(name);
+  REQUIRE(::send(first.get(), "1", 1, 0) == 1);
+  REQUIRE(::send(second.get(), "2", 1, 0) == 1);
+  const auto one = (*mailbox)->take(name.client, name.server);
+  const auto two = (*mailbox)->take(name.client, name.server);
+  REQUIRE(one);
+  REQUIRE(two);
+  CHECK(first_byte(one->socket.get()) == '1');  // as their TCP connections come
+  CHECK(first_byte(two->socket.get()) == '2');
+}
+
+TEST_CASE("a mailbox is gone with its listener, and what waits in it hangs up") {
+  UniqueFd left;
+  {
+    const auto mailbox = Mailbox::open(namespace_number(), 80, AF_INET, {});
+    REQUIRE(mailbox);
+    left = offered(connection(40005));
+    CHECK(peek(left.get()) == Peek::kSilent);
+  }
+  CHECK(peek(left.get()) != Peek::kSilent);
+  const auto refused = offer(connection(40006), namespace_number(), PairKind::kUnix, 1U << 20U);
+  REQUIRE(!refused);
+  CHECK(refused.error().number == ECONNREFUSED);
+}
