@@ -8,6 +8,7 @@
 //   fast socket, getsockopt       asked of such a socket; what depends on the connection (TCP_INFO,
 //                                 TCP_MAXSEG, ...) of a connected one
 //   a value longer than kLongest  runs in the kernel (TCP has no option as long)
+//   SO_PASS... of any socket      done by the supervisor to its duplicate, see set_passing()
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -20,6 +21,13 @@
 #include "sandbox/shadow.h"
 #include "sandbox/syscall_table.h"
 
+#ifndef SO_PEERPIDFD
+#define SO_PASSPIDFD 76
+#endif
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83
+#endif
+
 namespace shunt::sandbox {
 namespace {
 
@@ -28,6 +36,37 @@ constexpr int kLongest = 1024;
 bool depends_on_connection(int level, int name) {
   constexpr std::array kNames{TCP_INFO, TCP_MAXSEG, TCP_CC_INFO, TCP_WINDOW_CLAMP, TCP_QUICKACK};
   return level == IPPROTO_TCP && std::find(kNames.begin(), kNames.end(), name) != kNames.end();
+}
+
+/// What lets descriptors and credentials through an AF_UNIX socket.
+bool lets_pass(int level, int name) {
+  constexpr std::array kNames{SO_PASSCRED, SO_PASSSEC, SO_PASSPIDFD, SO_PASSRIGHTS};
+  return level == SOL_SOCKET && std::find(kNames.begin(), kNames.end(), name) != kNames.end();
+}
+
+/// One of those, on whatever socket the number means now. It may mean a fast one a moment later, so
+/// the kernel must not be left to do it. The kernel reads an int, however long the value is.
+Reply set_passing(Call& call, int name, int length) {
+  const auto on = subject_of(call);
+  if (call.services.network == nullptr) return RunInKernel{};  // there are no fast sockets
+  if (!on) return Fail{call.guest.fetch(call.fd()) ? ENOTSOCK : EBADF};
+  if (length < static_cast<int>(sizeof(int))) return Fail{EINVAL};
+  const auto value = call.guest.read(GuestPtr<int>{call.args[3]});
+  if (!value) return Fail{EFAULT};
+  const int* bytes = &*value;
+  const auto as_bytes = std::as_bytes(std::span{bytes, 1});
+  SocketOption option{SOL_SOCKET, name, {as_bytes.begin(), as_bytes.end()}};
+  UniqueFd shadow;
+  if (on->fast) {
+    auto tcp = make_shadow(call, on->fast->family(), on->cookie);
+    if (!tcp) return Fail{ENOBUFS};
+    shadow = std::move(*tcp);
+  }
+  const int subject = on->fast ? shadow.get() : on->socket.get();
+  if (::setsockopt(subject, SOL_SOCKET, name, bytes, sizeof *bytes) < 0) return Fail{errno};
+  if (on->fast || !remote_endpoint(on->socket.get()))
+    call.services.notes.set(on->cookie, std::move(option));
+  return Return{0};
 }
 
 /// The TCP socket to ask. What depends on the connection is asked of one whose peer has done what
@@ -50,6 +89,7 @@ Reply on_setsockopt(Call& call) {
   const int level = call.integer(1);
   const int name = call.integer(2);
   const int length = call.integer(4);
+  if (lets_pass(level, name)) return set_passing(call, name, length);
   const auto on = subject_of(call);
   if (!on || length < 0 || length > kLongest) return RunInKernel{};
   SocketOption option{level, name, std::vector<std::byte>(static_cast<std::size_t>(length))};
