@@ -71,9 +71,9 @@ class PodPair:
         self._servers.append(container)
         return container
 
-    def wait_port(self, port, timeout=20):
-        """Waits until somebody in the server's pod listens at the port."""
-        pid = self.node.cri.pid(self.server)
+    def wait_port(self, port, timeout=20, pod=None):
+        """Waits until somebody in the server's pod (or another one of its node) listens at the port."""
+        pid = self.node.cri.pid(pod or self.server)
         wait_until(lambda: self.node.listens(pid, port), f"listener at port {port}", timeout)
 
     def client_container(self, image):
