@@ -97,7 +97,6 @@ Result<Arrival> Acceptor::next(Listener& listener, int socket, Worker& worker) c
     arrival.tcp = std::move(*tcp);
     arrival.since = Clock::now();
     arrival.client = from_sockaddr(peer.bytes()).value_or(Endpoint{});
-    arrival.server = local_endpoint(arrival.tcp.get()).value_or(Endpoint{});
     {
       const std::lock_guard guard{listener.mutex};
       const auto ours =
@@ -239,8 +238,11 @@ Status Acceptor::arm(int socket, std::uint64_t key) const {
   epoll_event event{};
   event.events = EPOLLIN | EPOLLRDHUP | EPOLLONESHOT;  // what came in before is seen at once
   event.data.u64 = key;
-  if (::epoll_ctl(ready_.get(), EPOLL_CTL_MOD, socket, &event) == 0) return Done{};
-  if (errno == ENOENT && ::epoll_ctl(ready_.get(), EPOLL_CTL_ADD, socket, &event) == 0)
+  const bool judged = (key & kJudged) != 0;  // mostly for the first time; a listener mostly again
+  const int likely = judged ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+  if (::epoll_ctl(ready_.get(), likely, socket, &event) == 0) return Done{};
+  if (errno == (judged ? EEXIST : ENOENT) &&
+      ::epoll_ctl(ready_.get(), judged ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, socket, &event) == 0)
     return Done{};
   return last_error("epoll_ctl");
 }

@@ -246,6 +246,36 @@ TEST_CASE("connect(2)") {
   });
 }
 
+TEST_CASE("connect(2) that stays on TCP answers as TCP") {
+  in_a_pod([](Pod& pod) {
+    const UniqueFd listener = pod.socket();  // nobody saw its listen(2)
+    sockaddr_in at = address("127.0.0.1", 0);
+    REQUIRE(::bind(listener.get(), reinterpret_cast<sockaddr*>(&at), sizeof at) == 0);
+    REQUIRE(::listen(listener.get(), 8) == 0);
+    at.sin_port = htons(local_endpoint(listener.get())->port);
+
+    const Reply blocking = pod.connect(pod.socket(), at);
+    REQUIRE(std::holds_alternative<Return>(blocking));
+    CHECK(std::get<Return>(blocking).value == 0);
+
+    const UniqueFd client = pod.socket();
+    REQUIRE(::fcntl(client.get(), F_SETFL, O_NONBLOCK) == 0);
+    pod.guest().flags_of_all = O_NONBLOCK;
+    const Reply nonblocking = pod.connect(client, at);
+    REQUIRE(std::holds_alternative<Fail>(nonblocking));
+    CHECK(std::get<Fail>(nonblocking).number == EINPROGRESS);
+    CHECK(pod.count(Path::kNotPublished) == 2);
+
+    // What a fast socket could not honour is not even tried.
+    pod.guest().flags_of_all = 0;
+    const UniqueFd marked = pod.socket();
+    const int mark = 7;
+    REQUIRE(::setsockopt(marked.get(), SOL_SOCKET, SO_MARK, &mark, sizeof mark) == 0);
+    CHECK(std::holds_alternative<RunInKernel>(pod.connect(marked, at)));
+    CHECK(pod.count(Path::kUnusualOption) == 1);
+  });
+}
+
 TEST_CASE("connect(2) to where no pod of this node is asks once") {
   in_a_pod([](Pod& pod) {
     const Endpoint outside{*parse_address("10.9.8.7"), 80};

@@ -24,7 +24,7 @@ namespace shunt::sandbox {
 struct Arrival {
   UniqueFd tcp;
   Endpoint client;
-  Endpoint server;
+  Endpoint server;       ///< asked for when somebody wants to know
   bool foreign = false;  ///< the client is no Shunt pod of this node: nothing to find out
   std::optional<local::Offer> offer;
   std::vector<local::NodeTable::Undecided> undecided;

@@ -113,8 +113,10 @@ bool is_set(int socket, int level, int option) {
 
 }  // namespace
 
-bool has_unusual_options(int socket, const SocketOptions& noted) {
-  if (is_set<int>(socket, SOL_SOCKET, SO_MARK) || is_set<int>(socket, SOL_SOCKET, SO_BINDTOIFINDEX))
+bool must_stay(int socket, const FdInfo& info, const SocketOptions& noted) {
+  if (is_set<int>(socket, SOL_SOCKET, SO_MARK) ||
+      is_set<int>(socket, SOL_SOCKET, SO_BINDTOIFINDEX) || (info.flags & O_ASYNC) != 0 ||
+      ::fcntl(socket, F_GETOWN) != 0)
     return true;
   constexpr int kUlp = 31;  // TCP_ULP; glibc's header lacks the newer names
   constexpr int kMd5 = 14;
@@ -146,6 +148,7 @@ Reply upgrade(Call& call, Established connection) {
   const auto stay = [&](Path reason) -> Reply {
     table.commit(line, connection.ticket);
     call.services.statistics.count(reason);
+    if (connection.error != 0) return Fail{connection.error};
     return Return{
         0, [&unheard = call.services.unheard, cookie = connection.cookie](const Status& delivered) {
           if (!delivered) unheard.add(cookie);
@@ -159,14 +162,12 @@ Reply upgrade(Call& call, Established connection) {
       return stay(*reason);
     table.commit(line, connection.ticket);
     call.services.statistics.count(*reason);
+    if (connection.error != 0) return Fail{connection.error};
     return RunInKernel{};  // which waits for the handshake
   }
   const Target& target = std::get<Target>(found);
 
-  const auto noted = call.services.notes.get(connection.cookie);
-  if (has_unusual_options(connection.tcp.get(), *noted) || (connection.info.flags & O_ASYNC) != 0 ||
-      ::fcntl(connection.tcp.get(), F_GETOWN) != 0)
-    return stay(Path::kUnusualOption);
+  const auto& noted = connection.noted;
   const PairKind kind =
       network.options().pair == config::Pair::kTcp || lingers_zero(connection.tcp.get())
           ? PairKind::kTcp

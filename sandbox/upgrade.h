@@ -9,6 +9,8 @@
 // Giving up at any step is closing the offer: the server sees its end hang up and hands out TCP.
 #pragma once
 
+#include <memory>
+
 #include "netstack/local/fast_socket.h"
 #include "sandbox/call.h"
 
@@ -19,16 +21,18 @@ struct Established {
   UniqueFd tcp;
   std::uint64_t cookie = 0;
   int family = AF_INET;
-  Endpoint target;           ///< what the program asked for
-  std::uint64_t ticket = 0;  ///< of the worker's line, still open
-  FdInfo info;               ///< of the guest's descriptor
-  int error = 0;             ///< what connect(2) is to return: 0 or EINPROGRESS
+  Endpoint target;                             ///< what the program asked for
+  std::uint64_t ticket = 0;                    ///< of the worker's line, still open
+  FdInfo info;                                 ///< of the guest's descriptor
+  std::shared_ptr<const SocketOptions> noted;  ///< what the program told the socket
+  int error = 0;                               ///< what connect(2) is to return: 0 or EINPROGRESS
 };
 
 /// The answer to connect(2). Closes the line in every case.
 Reply upgrade(Call& call, Established connection);
 
-/// Options with which a socket cannot be replaced by another one.
-bool has_unusual_options(int socket, const SocketOptions& noted);
+/// Options with which a socket cannot be replaced by another one. Asked before connect, so that no
+/// server waits for a decision that can only be no.
+bool must_stay(int socket, const FdInfo& info, const SocketOptions& noted);
 
 }  // namespace shunt::sandbox

@@ -34,6 +34,8 @@ Verdict judge(PodNetwork* network, const Listener& listener, Arrival& arrival) {
   const bool alive = tcp == Peek::kSilent || tcp == Peek::kData;
   // A client whose pod has left since looks like a stranger; but its connection is over.
   if (arrival.foreign && alive) return Verdict::kTcp;
+  if (arrival.server.port == 0)
+    arrival.server = local_endpoint(arrival.tcp.get()).value_or(Endpoint{});
   const auto age = std::chrono::steady_clock::now() - arrival.since;
   if (!arrival.offer) {
     const local::NodeTable& table = network->table();

@@ -114,6 +114,10 @@ Reply on_connect(Call& call) {
   if (::getsockname(socket->get(), bound.get(), &bound.length) < 0) return RunInKernel{};
   if (const auto chosen = from_sockaddr(bound.bytes()); chosen && chosen->port != 0)
     return kernel(call, Path::kUnusualOption);
+  const auto noted = call.services.notes.get(*cookie);
+  if (must_stay(socket->get(), *info, *noted)) return kernel(call, Path::kUnusualOption);
+  if (!network->options().loopback && network->is_own(target->address))
+    return kernel(call, Path::kLoopbackOff);
 
   const auto patience = reach == PodNetwork::Reach::kYes ? kLonger : kShort;
   const bool nonblocking = (info->flags & O_NONBLOCK) != 0;
@@ -135,7 +139,7 @@ Reply on_connect(Call& call) {
     return Fail{started.error};
   }
   return upgrade(call, Established{std::move(*socket), *cookie, bound.storage.ss_family, *target,
-                                   ticket, *info, started.error});
+                                   ticket, *info, noted, started.error});
 }
 
 }  // namespace shunt::sandbox
