@@ -20,9 +20,10 @@ constexpr unsigned kMostTwins = 15;
 
 // Of the client's end. Two peers that both write before they read get stuck only if both directions
 // fill up, so one direction with room for very many small writes is enough: the server's. In the
-// other one large writes must not get further ahead than the cache reaches: 64 KiB writes on one
-// CPU, 0.27 s/GB with 8 MiB, 0.21 with 4 MiB, 0.21 with AF_UNIX's default.
-constexpr std::size_t kClientsBuffer = 4U << 20U;
+// other one large writes must not get further ahead than the cache reaches. 64 KiB writes on one
+// CPU of a busy machine, CPU seconds per GB: 0.32 with 8 MiB, 0.24 with 4, 0.20 with 2 or 1, 0.21
+// with AF_UNIX's default of 208 KiB.
+constexpr std::size_t kClientsBuffer = 2U << 20U;
 
 void set(int socket, int level, int option, int value) {
   ::setsockopt(socket, level, option, &value, sizeof value);
