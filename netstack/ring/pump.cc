@@ -168,6 +168,7 @@ void RingLink::deliver(Stream& stream) {
 
 void RingLink::send_round() {
   std::int64_t budget = kSendBudget;
+  std::int64_t gathered = 0;
   while (!active_.empty() && budget > 0) {
     Stream& stream = *active_.front();
     active_.pop_front();
@@ -176,7 +177,9 @@ void RingLink::send_round() {
     stream.deficit = std::min(stream.deficit, std::int64_t{0}) + kQuantum;
     const std::uint64_t before = stream.out.sent();
     const Sent sent = send(stream);
-    budget -= static_cast<std::int64_t>(stream.out.sent() - before) + 256;
+    const auto moved = static_cast<std::int64_t>(stream.out.sent() - before);
+    budget -= moved + 256;
+    gathered += moved;
     if (sent == Sent::kNothing) continue;
     stream.in_active = true;
     if (sent == Sent::kNoRoom) {
@@ -185,6 +188,8 @@ void RingLink::send_round() {
       return;
     }
     active_.push_back(&stream);
+    if (gathered < mover_->shape().burst) continue;
+    gathered = 0;
     publish_all();  // the peer can begin with this while we go on
     (void)mover_->flush();
   }

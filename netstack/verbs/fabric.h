@@ -21,7 +21,7 @@ struct Options {
   std::string device;               ///< empty: the first that is up and has an address
   int gid_index = -1;               ///< fixed; -1: by the route to the peer
   std::size_t memory = 256u << 20;  ///< registered at once, at most, by all links
-  unsigned queue_pairs = 4;         ///< per link, at most; the peer's limit counts as well
+  unsigned queue_pairs = 2;         ///< per link, at most; the peer's limit counts as well
   Tuning tuning{};
   ring::Options ring{};  ///< its `streams` is per link
   int node_netns = -1;   ///< the node's network namespace, borrowed; -1: the thread's

@@ -26,9 +26,11 @@ Lane::Lane(Calls& calls, ibv_qp* pair, std::uint32_t depth, std::uint32_t inline
       counters_{counters} {}
 
 std::size_t Lane::room_bytes() const {
-  // At most one skip lies ahead, and it is shorter than a batch.
-  const std::uint32_t taken = used() + rings_.batch;
-  return taken >= rings_.size ? 0 : rings_.size - taken;
+  const std::uint32_t room = rings_.size - used();
+  const auto to_end = static_cast<std::uint32_t>(rings_.size - (head_ & (rings_.size - 1)));
+  if (room <= to_end) return room;
+  // The end of the ring lies ahead, and less than a batch may have to be skipped there.
+  return room > rings_.batch ? room - rings_.batch : 0;
 }
 
 std::size_t Lane::room_calls() const {

@@ -4,6 +4,8 @@
 #include <doctest/doctest.h>
 
 #include <array>
+#include <random>
+#include <vector>
 
 #include "netstack/verbs/fake.h"
 
@@ -22,7 +24,7 @@ struct Fixture {
   static Lane::Rings rings(std::span<std::byte> own, std::span<std::byte> mirror) {
     Lane::Rings made;
     made.size = kRing;
-    made.batch = kRing / 8;
+    made.batch = kRing / 4;
     made.own = own;
     made.mirror = mirror;
     made.credits = 32;
@@ -77,6 +79,31 @@ TEST_CASE("what would cross the end of the ring begins at its start") {
     REQUIRE(bytes->size() == kLength);
     f.lane.on_consumed(kLength);
     at += kLength;
+  }
+}
+
+TEST_CASE("room is what can be published, in whatever pieces, and never shrinks by more") {
+  Fake device;
+  std::mt19937 random{3};
+  for (int round = 0; round < 300; ++round) {
+    Fixture f{device};
+    // Somewhere in the ring, with all of it confirmed.
+    const std::uint32_t at = 8 * (random() % (kRing / 8));
+    for (std::uint32_t left = at; left > 0;) {
+      const std::uint32_t piece = std::min(left, kRing / 4);
+      f.lane.publish(std::vector<std::byte>(piece), false);
+      left -= piece;
+    }
+    f.lane.publish(std::vector<std::byte>(8), false);
+    std::size_t room = f.lane.room_bytes();
+    for (;;) {
+      const std::size_t size = std::min<std::size_t>(8 * (1 + random() % 500), room);
+      if (size == 0) break;
+      f.lane.publish(std::vector<std::byte>(size), false);
+      const std::size_t now = f.lane.room_bytes();
+      REQUIRE(now + size >= room);
+      room = now;
+    }
   }
 }
 

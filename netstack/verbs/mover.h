@@ -30,7 +30,7 @@ struct LinkLimits {
   unsigned lanes = 1;
   std::uint32_t depth = 256;        ///< work requests in flight per lane
   std::uint16_t credits = 128;      ///< immediates in flight per lane
-  std::uint32_t ring = 32u << 10;   ///< message ring
+  std::uint32_t ring = 64u << 10;   ///< message ring
   std::uint32_t inline_size = 256;  ///< wished for; a device may give less
 };
 constexpr std::uint32_t kSlab = 1u << 20;
