@@ -17,7 +17,7 @@ struct Options {
   std::uint32_t streams = 65536;  ///< at once; more: ENOBUFS
   std::uint32_t smallest_ring = 16u << 10;
   std::uint32_t largest_ring = 1u << 20;
-  std::chrono::microseconds spin{20};  ///< how long to look again before sleeping; 0 on one CPU
+  std::chrono::microseconds spin{20};  ///< how long to look again before sleeping; 0 below 4 CPUs
 };
 
 /// `loop` outlives the link. `failed` is called once, if the mover fails or the peer breaks the

@@ -24,11 +24,12 @@ bool says(fabric::View bytes, std::span<const std::uint8_t> text) {
   return bytes.size() == text.size() && std::memcmp(bytes.data(), text.data(), text.size()) == 0;
 }
 
-/// Spinning takes the CPU from the very process it waits for when there is only one.
-bool one_cpu() {
+/// Two programs and two pumps take part in a connection. With fewer CPUs, one that spins takes the
+/// CPU from the very process it waits for.
+bool too_few_cpus() {
   cpu_set_t set;
   CPU_ZERO(&set);
-  return ::sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) == 1;
+  return ::sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) < 4;
 }
 
 }  // namespace
@@ -54,7 +55,7 @@ RingLink::RingLink(EventLoop& loop, fabric::Kind kind, std::unique_ptr<Mover> mo
       pool_{*mover_, options.smallest_ring},
       outbox_(lanes_),
       scratch_(fabric::AppEnd::kMostSmall) {
-  if (one_cpu()) options_.spin = {};
+  if (too_few_cpus()) options_.spin = {};
 }
 
 Status RingLink::start() {

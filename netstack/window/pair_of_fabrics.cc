@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
@@ -23,13 +24,20 @@ using fabric::View;
 
 Directory::Directory() {
   char name[] = "/tmp/shunt-window-XXXXXX";
-  REQUIRE(::mkdtemp(name) != nullptr);
+  if (::mkdtemp(name) == nullptr) std::abort();
   path = name;
 }
 
 Directory::~Directory() { std::filesystem::remove_all(path); }
 
 namespace {
+
+/// Not doctest's: the bench is no test.
+void require(bool so, const char* what) {
+  if (so) return;
+  std::perror(what);
+  std::abort();
+}
 
 /// What the control connection does for one side: brings the other's messages once there is a link.
 struct Mouth {
@@ -83,7 +91,7 @@ fabric::contract::Pair join_here(EventLoop& loop, MoveFunction<void(Error)> dial
     setup.dialled = dialled;
     setup.peer_name = dialled ? "listener" : "dialler";
     setup.hello = other.fabric->advertise();
-    REQUIRE(own.fabric->fits(setup.hello));
+    require(bool{own.fabric->fits(setup.hello)}, "fits");
     const std::weak_ptr<Keep> weak = keep;
     setup.send = [&loop, weak, &other](Bytes message) {
       loop.post([weak, &other, message] {
@@ -344,11 +352,11 @@ fabric::contract::Pair join_child(EventLoop& loop, MoveFunction<void(Error)> dia
   };
   auto keep = std::make_shared<Keep>();
   int ends[2];
-  REQUIRE(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0);
+  require(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0, "socketpair");
   const int size = 4 << 20;
   for (const int end : ends) ::setsockopt(end, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size);
   const int pid = ::fork();
-  REQUIRE(pid >= 0);
+  require(pid >= 0, "fork");
   if (pid == 0) {
     ::close(ends[0]);
     child(ends[1], keep->directory.path, change);
@@ -359,7 +367,7 @@ fabric::contract::Pair join_child(EventLoop& loop, MoveFunction<void(Error)> dia
   keep->mouth.fabric = fabric_in(loop, keep->directory.path, change);
   keep->mouth.link = &pair.dialled;
   const auto hello = hear(socket.get(), 0);
-  REQUIRE(hello);
+  require(hello.has_value(), "hello");
   auto proxy = std::make_unique<Proxy>(loop, pid, std::move(socket), std::move(listened_failed),
                                        keep->mouth);
   proxy->say(Say::kHello, 0, keep->mouth.fabric->advertise());

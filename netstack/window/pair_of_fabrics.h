@@ -6,7 +6,7 @@
 #include <memory>
 #include <string>
 
-#include "netstack/fabric/contract.h"
+#include "netstack/fabric/contract_pair.h"
 #include "netstack/window/window_fabric.h"
 
 namespace shunt::window {

@@ -2,6 +2,7 @@
 
 #include <csignal>
 
+#include "netstack/fabric/contract.h"
 #include "netstack/fabric/contract_app.h"
 #include "netstack/window/faulty_memory.h"
 #include "netstack/window/pair_of_fabrics.h"
