@@ -34,8 +34,9 @@ class Applications(PodTest):
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             running = pool.submit(function)
             while not running.done():
-                for pod in inspected(self.node):
-                    seen |= {(each["local"], each["remote"]) for each in pod["connections"]}
+                for node in {self.node, self.client_node}:
+                    for pod in inspected(node):
+                        seen |= {(each["local"], each["remote"]) for each in pod["connections"]}
                 time.sleep(0.02)
         return running.result(), seen
 
@@ -131,7 +132,7 @@ class Applications(PodTest):
                              "%{size_download} %{remote_ip} %{remote_port} %{local_ip}",
                              f"http://{pair.address}:8080/9")
             self.assertEqual(f"{len(apps.page(9))} {pair.address} 8080"
-                             f" {self.cri.pod_address(pair.client)}", said)
+                             f" {pair.client.node.cri.pod_address(pair.client)}", said)
         requests, seen = self.watched(lambda: self.load(pair, pair.address, 8080))
         self.assertGreater(requests, 1000)
         self.assertGreaterEqual(len(seen), 20)

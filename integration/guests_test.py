@@ -11,7 +11,7 @@ import tempfile
 import harness
 from harness import LONG, QUICK
 from lib import paths
-from pods import PodPair, PodTest
+from pods import PodTest
 
 _HERE = os.path.dirname(os.path.realpath(__file__))
 GUESTS = os.path.join(paths.build_dir(), "integration", "guests")
@@ -33,15 +33,16 @@ SHORT = """
 
 class Guests(PodTest):
     ports = itertools.count(7600, 400)
+    differing_anyway = ("containers",)
 
     def under(self, container):
         """A command line prefix that runs a program in a container, as kubectl exec does."""
-        argv = self.node.ctr_argv("task", "exec", "--exec-id", "ID", container.id, namespace="k8s.io")
+        argv = container.node.ctr_argv("task", "exec", "--exec-id", "ID", container.id, namespace="k8s.io")
         line = shlex.join(argv).replace("ID", "g$$", 1)
         return shlex.join(["sh", "-c", f'exec {line} "$@"', "sh"])
 
     def containers(self, configs):
-        pair = self.enterContext(PodPair(self.node, harness.HANDLER, configs))
+        pair = self.pair(harness.HANDLER, configs=configs)
         pair.mounts = [(GUESTS, GUESTS)]  # the same path inside
         server = pair.serve("server", "sleep", "infinity", image="busybox")
         return pair, server, pair.client_container("busybox")
@@ -54,19 +55,24 @@ class Guests(PodTest):
                                 env={**os.environ, **self.node.env()})
         print(f"\n    {result.stdout.splitlines()[-1]}; {self.paths(pair.client)}", end=" ")
         self.assertEqual(0, result.returncode, result.stdout + result.stderr)
-        self.assertGreater(self.paths(pair.client).get("upgraded", 0), len(names))
+        self.check_paths(self.paths(pair.client), len(names))
+
+    def check_paths(self, paths, guests):
+        """Whether the connections of so many guests went as they should."""
+        self.assertGreater(paths.get("upgraded", 0), guests)
 
     def differing(self, kind):
-        """The list of what differs for that kind of pair, and what differs in any container."""
+        """The list of what differs for that kind of pair (None: none), and what differs anyway."""
         file = self.enterContext(tempfile.NamedTemporaryFile("w", suffix=".txt"))
-        for name in (f"differs_{kind}.txt", "differs_containers.txt"):
-            with open(os.path.join(_HERE, "guests", name), encoding="utf-8") as part:
+        for name in (kind, *self.differing_anyway) if kind else self.differing_anyway:
+            with open(os.path.join(_HERE, "guests", f"differs_{name}.txt"), encoding="utf-8") as part:
                 file.write(part.read())
         file.flush()
         return file.name
 
-    def apart(self, kind):
-        config = {"upgrade": {"pair": kind}}
+    def apart(self, kind, config=None):
+        """`kind` is what the applications' sockets are of; by default also what pairs are made of."""
+        config = config or {"upgrade": {"pair": kind}}
         pair, server, client = self.containers((config, config))
         self.run_guests(pair, "--server-under", self.under(server), "--client-under",
                         self.under(client), "--address", pair.address, "--port",

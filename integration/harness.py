@@ -29,26 +29,28 @@ __all__ = ["HANDLER", "LONG", "QUICK", "RUNC", "RUNTIME", "SHUNT", "Node", "Node
 
 
 class NodeTest(unittest.TestCase):
-    """Test cases that share one node per class: `self.node`. Every test must leave it empty."""
+    """Test cases that share one node per class: `self.node`. Every test must leave it empty. Where
+    clients are: `self.client_node`, the same one unless a class makes two."""
 
     node_arguments = {}
 
     @classmethod
     def setUpClass(cls):
-        cls.node = cls.enterClassContext(Node(**cls.node_arguments))
+        cls.node = cls.client_node = cls.enterClassContext(Node(**cls.node_arguments))
         cls.node.image("busybox")
 
     @classmethod
     def tearDownClass(cls):
-        reports = cls.node.sanitizer_reports()
+        reports = [report for node in {cls.node, cls.client_node}
+                   for report in node.sanitizer_reports()]
         if reports:
             raise AssertionError("\n".join(["reported by sanitizers:", *reports]))
 
     def assert_clean(self, timeout=10):
         """Nothing of any container or shim is left on the node; waits for what ends by itself."""
         def left():
-            return {kind: [len(things), *things[:3]]
-                    for kind, things in self.node.traces().items() if things}
+            return {kind: [len(things), *things[:3]] for node in {self.node, self.client_node}
+                    for kind, things in node.traces().items() if things}
 
         try:
             wait_until(lambda: not left(), "end of the traces", timeout)

@@ -32,14 +32,19 @@ PATIENCE = 900 if LONG else 120
 
 
 class Integrity(PodTest):
+    amounts = AMOUNTS
+
+    def configuration(self, kind):
+        return {"upgrade": {"pair": kind}}
+
     def start(self, kind):
-        config = {"upgrade": {"pair": kind}}
+        config = self.configuration(kind)
         self.image = Image("integrity", files=(("/usr/bin/integrity", 0o755,
                                                 programs.contents(_SOURCE)),))
         self.folder = self.enterContext(tempfile.TemporaryDirectory(prefix="shunt-integrity-"))
         os.chmod(self.folder, 0o755)
         self.configs = (config, config)
-        pair = self.enterContext(PodPair(self.node, "shunt", self.configs, self.folder))
+        pair = self.pair(configs=self.configs, shared=self.folder)
         self.servers = [
             pair.serve("server", "integrity", "serve", str(PORT), "4", image=self.image),
             pair.serve("killing", "integrity", "serve", str(KILLING_PORT), "4", str(KILL_MS),
@@ -71,27 +76,27 @@ class Integrity(PodTest):
 
     def nothing_left(self, pair):
         """All fast sockets are gone, every mailbox is empty, every connection is decided."""
-        shim = pair.shims()[1]
-
-        def clean():
-            found = leftovers.in_private_namespace(shim)
-            return not any(found.values()) and not leftovers.open_lines(self.node)
+        def left():
+            found = [thing for shim in pair.shims()
+                     for things in leftovers.in_private_namespace(shim).values() for thing in things]
+            return found + [line for node in {pair.node, pair.client_node}
+                            for line in leftovers.open_lines(node)]
 
         try:
-            wait_until(clean, "end of all connections", 15, interval=0.1)
+            wait_until(lambda: not left(), "end of all connections", 15, interval=0.1)
         except TimeoutError:
-            self.fail(f"{leftovers.in_private_namespace(shim)} {leftovers.open_lines(self.node)}")
+            self.fail(f"left: {left()}")
 
     def check(self, what, kind):
         pair = self.start(kind)
-        warm = AMOUNTS[what][0] // 10, AMOUNTS[what][1] // 10
+        warm = self.amounts[what][0] // 10, self.amounts[what][1] // 10
         self.run_clients(pair, KILLING_PORT, *warm, KILL_MS)
         self.run_clients(pair, PORT, *warm)
         self.nothing_left(pair)
         before = [leftovers.figures(shim) for shim in pair.shims()]
         began = time.monotonic()
         counts = {"undisturbed": self.undisturbed, "processes killed": self.killed,
-                  "pods restarted": self.restarted}[what](pair, *AMOUNTS[what])
+                  "pods restarted": self.restarted}[what](pair, *self.amounts[what])
         print(f"\n    {kind}, {what}: {counts}, {time.monotonic() - began:.0f} s", end="", flush=True)
         for side in counts.values():
             self.assertEqual((0, 0), (side["wrong"], side["stuck"]))
@@ -157,7 +162,7 @@ class Integrity(PodTest):
         return {"client": counts, "server": self.served(self.servers[0])}
 
     def restart_once(self, pair, pool, connections, megabytes):
-        with PodPair(self.node, "shunt", self.configs, self.folder) as twin:
+        with PodPair(self.node, "shunt", self.configs, self.folder, self.client_node) as twin:
             twin.serve("server", "integrity", "serve", str(PORT), "4", image=self.image)
             twin.wait_port(PORT)
             twin.wait_port(PORT + 1)

@@ -33,7 +33,8 @@ class PodTest(harness.NodeTest):
 
     def pair(self, handler="shunt", **kwargs):
         """Two pods that last as long as the test."""
-        return self.enterContext(PodPair(self.node, handler, **kwargs))
+        return self.enterContext(
+            PodPair(self.node, handler, client_node=self.client_node, **kwargs))
 
     def pod(self, name, handler="shunt", **kwargs):
         pod = self.cri.run_pod(name, handler=handler, **kwargs)
@@ -53,19 +54,19 @@ class PodTest(harness.NodeTest):
 
     def paths(self, pod):
         """{why connections of a pod went as they did: how many}, without zeros."""
-        shown, = inspected(self.node, pod.id)
+        shown, = inspected(pod.node, pod.id)
         return {row["path"]: row["count"] for row in shown["paths"] if row["count"]}
 
     def in_pod(self, pod, *argv, **kwargs):
         """Runs a command of this machine in a pod's network namespace."""
         import subprocess
 
-        argv = ["/usr/bin/nsenter", f"--net=/proc/{self.cri.pid(pod)}/ns/net", "--", *argv]
+        argv = ["/usr/bin/nsenter", f"--net=/proc/{pod.node.cri.pid(pod)}/ns/net", "--", *argv]
         return subprocess.run(argv, capture_output=True, text=True, timeout=30, check=True,
-                              env=self.node.env(), **kwargs).stdout
+                              env=pod.node.env(), **kwargs).stdout
 
     def shim_of(self, pod):
-        parents, pid, shims = proc.parents(), self.cri.pid(pod), set(self.node.shims())
+        parents, pid, shims = proc.parents(), pod.node.cri.pid(pod), set(pod.node.shims())
         while pid and pid not in shims:
             pid = parents.get(pid, 0)
         return pid

@@ -18,9 +18,10 @@ NAMESPACE = "k8s.io"  # containerd's name for everything that CRI makes
 
 
 class Pod:
-    """id, config (PodSandboxConfig), log_directory."""
+    """node, id, config (PodSandboxConfig), log_directory."""
 
-    def __init__(self, id, config):
+    def __init__(self, node, id, config):
+        self.node = node
         self.id = id
         self.config = config
         self.log_directory = config.log_directory
@@ -28,9 +29,10 @@ class Pod:
 
 
 class Container:
-    """id, name, log_path on the node."""
+    """node, id, name, log_path on the node."""
 
-    def __init__(self, id, name, log_path):
+    def __init__(self, node, id, name, log_path):
+        self.node = node
         self.id = id
         self.name = name
         self.log_path = log_path
@@ -113,7 +115,7 @@ class Cri:
         os.makedirs(config.log_directory, exist_ok=True)
         request = self.messages.RunPodSandboxRequest(config=config, runtime_handler=handler)
         response = self.runtime.RunPodSandbox(request, timeout=timeout)
-        return Pod(response.pod_sandbox_id, config)
+        return Pod(self._node, response.pod_sandbox_id, config)
 
     def create_container(self, pod, name, *command, image="busybox", env=None, mounts=(),
                          annotations=None, tty=False, stdin=False, privileged=False,
@@ -147,7 +149,8 @@ class Cri:
         request = messages.CreateContainerRequest(
             pod_sandbox_id=pod.id, config=config, sandbox_config=pod.config)
         id = self.runtime.CreateContainer(request, timeout=timeout).container_id
-        container = Container(id, name, os.path.join(pod.log_directory, config.log_path))
+        container = Container(
+            self._node, id, name, os.path.join(pod.log_directory, config.log_path))
         pod.containers.append(container)
         return container
 
