@@ -14,6 +14,7 @@
 
 #include "netstack/base/log.h"
 #include "netstack/local/fast_socket.h"
+#include "sandbox/remote.h"
 
 namespace shunt::sandbox {
 namespace {
@@ -117,6 +118,11 @@ Result<Arrival> Acceptor::next(Listener& listener, int socket, Worker& worker) c
       const auto open = services_->network->table().undecided(pod->slot);
       if (open.any()) arrival.undecided.push_back(open);
     }
+    if (Remote* remote = services_->remote;
+        arrival.foreign && remote != nullptr && remote->expects(arrival.client, arrival.server)) {
+      arrival.foreign = false;
+      arrival.remote = remote;
+    }
     return arrival;
   }
 }
@@ -147,9 +153,10 @@ Reply Acceptor::hand_out(const AcceptRequest& request, Guest& guest,
     }
     local::carry_socket_options(arrival.tcp.get(), socket);
   }
-  const Path path = fast              ? Path::kAcceptedFast
-                    : arrival.foreign ? Path::kAcceptedFromOutside
-                                      : Path::kAcceptedKernel;
+  const Path path = fast && arrival.offer->decision ? Path::kAcceptedOverFabric
+                    : fast                          ? Path::kAcceptedFast
+                    : arrival.foreign               ? Path::kAcceptedFromOutside
+                                                    : Path::kAcceptedKernel;
   InstallFd reply;
   reply.fd = std::move(fast ? arrival.offer->socket : arrival.tcp);
   reply.close_on_exec = (request.flags & SOCK_CLOEXEC) != 0;
@@ -427,6 +434,10 @@ void Acceptor::look_again(std::uint64_t key) {
   if (verdict == Verdict::kTcp)
     ::epoll_ctl(ready_.get(), EPOLL_CTL_DEL, entry->arrival.tcp.get(), nullptr);
   answer(entry->request, std::move(entry->listener), std::move(entry->arrival), verdict);
+}
+
+void Acceptor::nudge() {
+  post_([this] { look_at_all(); });
 }
 
 void Acceptor::answer(const AcceptRequest& request, std::shared_ptr<Listener> listener,

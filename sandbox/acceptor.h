@@ -55,6 +55,9 @@ class Acceptor {
   Reply accept(Call& call, AcceptRequest request, std::shared_ptr<Listener> listener,
                UniqueFd socket);
 
+  /// Any thread: connections that wait for a verdict are judged again.
+  void nudge();
+
   /// Loop thread, now and then: lets go of calls whose thread was interrupted or died.
   void drop_gone();
 

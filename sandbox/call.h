@@ -6,6 +6,7 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,6 +25,7 @@ namespace shunt::sandbox {
 class Acceptor;
 class EpollCache;
 class Listeners;
+class Remote;
 
 /// One filter's users: a container, or an exec into it.
 struct Container {
@@ -34,6 +36,14 @@ struct Container {
   /// Its connects run in the kernel only: somebody in it restricted what it may connect to in a way
   /// that a connect on its behalf would not be subject to (Landlock).
   std::atomic<bool> plain{false};
+
+  /// Whether its programs could reconfigure the node with a socket of the node's network. Found out
+  /// once, from the first one that asks.
+  bool may_reconfigure_node(pid_t tid);
+
+ private:
+  enum class Rights : std::uint8_t { kUnknown, kNone, kSome };
+  std::atomic<Rights> rights_{Rights::kUnknown};
 };
 
 /// What belongs to one thread that answers calls.
@@ -42,17 +52,6 @@ struct Worker {
   PidfdCache pidfds;
   UniqueFd watch{::epoll_create1(EPOLL_CLOEXEC)};  ///< see LettingGo
   std::optional<std::size_t> line;  ///< of the node table; without one nothing is upgraded
-};
-
-/// What belongs to the supervisor. `network` is null if the pod does not upgrade.
-struct Services {
-  PodNetwork* network = nullptr;
-  Statistics& statistics;
-  SocketNotes& notes;
-  UnheardConnects& unheard;
-  EpollCache& epolls;
-  Listeners& listeners;
-  Acceptor& acceptor;
 };
 
 /// Names a call that waits for its answer; may be kept and answered from any thread.
@@ -64,6 +63,20 @@ struct CallId {
   std::chrono::steady_clock::time_point since{};  ///< trapped; zero: it had to wait
 
   bool waiting() const { return container->notify.waiting(id); }
+};
+
+/// What belongs to the supervisor. `network` is null if the pod does not upgrade.
+struct Services {
+  PodNetwork* network = nullptr;
+  Remote* remote = nullptr;  ///< null: nothing goes across nodes
+  Statistics& statistics;
+  SocketNotes& notes;
+  UnheardConnects& unheard;
+  EpollCache& epolls;
+  Listeners& listeners;
+  Acceptor& acceptor;
+  /// Handles a call that a handler kept once more, from the beginning. Any thread.
+  std::function<void(CallId, std::array<std::uint64_t, 6>)> again;
 };
 
 struct Call {

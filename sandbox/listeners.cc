@@ -1,17 +1,13 @@
 #include "sandbox/listeners.h"
 
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
-#include <array>
-#include <charconv>
-#include <set>
-#include <string>
+#include <algorithm>
 
 #include "netstack/base/log.h"
+#include "sandbox/living.h"
 #include "sandbox/socket_notes.h"
 
 namespace shunt::sandbox {
@@ -68,26 +64,9 @@ std::shared_ptr<Listener> Listeners::find(std::uint64_t cookie) const {
 
 void Listeners::sweep(PodNetwork* network) {
   const std::lock_guard guard{mutex_};  // before the look: what is entered meanwhile is not listed
-  const std::string path = "/proc/self/fdinfo/" + std::to_string(living_.get());
-  std::string text;
-  const UniqueFd file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-  if (!file.valid()) return;
-  std::array<char, 4096> part;
-  ssize_t got = 0;
-  while ((got = ::read(file.get(), part.data(), part.size())) > 0)
-    text.append(part.data(), static_cast<std::size_t>(got));
-  if (got < 0) return;
-
-  std::set<std::uint64_t> living;
-  constexpr std::string_view kData = " data:";
-  for (std::size_t at = text.find(kData); at != std::string::npos; at = text.find(kData, at + 1)) {
-    const char* first = text.data() + at + kData.size();
-    while (*first == ' ') ++first;
-    std::uint64_t cookie = 0;
-    std::from_chars(first, text.data() + text.size(), cookie, 16);
-    living.insert(cookie);
-  }
-  std::erase_if(listeners_, [&](const auto& entry) { return !living.contains(entry.first); });
+  const auto alive = living(living_.get());
+  if (!alive) return;
+  std::erase_if(listeners_, [&](const auto& entry) { return !alive->contains(entry.first); });
   std::erase_if(mailboxes_, [](const auto& entry) { return entry.second.expired(); });
   if (network == nullptr) return;
   for (const auto& [key, weak] : mailboxes_) {
@@ -96,6 +75,20 @@ void Listeners::sweep(PodNetwork* network) {
     const auto waiting = network->waiting_at(key.first);
     if (waiting && *waiting == 0) mailbox->drop_older(std::chrono::milliseconds{500});
   }
+}
+
+std::shared_ptr<local::Mailbox> Listeners::mailbox(std::uint16_t port, int family) const {
+  const std::lock_guard guard{mutex_};
+  const auto found = mailboxes_.find({port, family});
+  return found == mailboxes_.end() ? nullptr : found->second.lock();
+}
+
+bool Listeners::privileged(std::uint16_t port, int family) const {
+  const std::lock_guard guard{mutex_};
+  return std::any_of(listeners_.begin(), listeners_.end(), [&](const auto& entry) {
+    const Listener& listener = *entry.second;
+    return listener.local.port == port && listener.family == family && listener.privileged.load();
+  });
 }
 
 std::vector<std::shared_ptr<Listener>> Listeners::all() const {

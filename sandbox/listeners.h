@@ -6,6 +6,7 @@
 // /proc/self/fdinfo, and holds nothing open.
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <map>
 #include <memory>
@@ -20,12 +21,15 @@
 
 namespace shunt::sandbox {
 
+class Remote;
+
 /// A connection out of the kernel's accept queue that no program has yet.
 struct Arrival {
   UniqueFd tcp;
   Endpoint client;
-  Endpoint server;       ///< asked for when somebody wants to know
-  bool foreign = false;  ///< the client is no Shunt pod of this node: nothing to find out
+  Endpoint server;           ///< asked for when somebody wants to know
+  bool foreign = false;      ///< the client is no Shunt pod: nothing to find out
+  Remote* remote = nullptr;  ///< set: a Shunt pod of another node, which may offer
   std::optional<local::Offer> offer;
   std::vector<local::NodeTable::Undecided> undecided;
   std::chrono::steady_clock::time_point since{};
@@ -42,6 +46,8 @@ struct Listener {
   int family = AF_INET;
   Endpoint local;
   std::shared_ptr<local::Mailbox> mailbox;  ///< null: not published
+  /// Its program could reconfigure the node with a socket of the node's network: gets none.
+  std::atomic<bool> privileged{false};
   std::mutex mutex;
   std::deque<Arrival> returned;  ///< accepted for somebody who went away; next in line
   std::deque<Knock> knocks;
@@ -62,6 +68,12 @@ class Listeners {
   /// whose connection died in the queue of a closed listener, while others of its port live, are
   /// closed.
   void sweep(PodNetwork* network);
+
+  /// Of the published listeners of a port; null if there is none.
+  std::shared_ptr<local::Mailbox> mailbox(std::uint16_t port, int family) const;
+
+  /// Whether one of them is of a privileged program.
+  bool privileged(std::uint16_t port, int family) const;
 
   std::vector<std::shared_ptr<Listener>> all() const;
 

@@ -31,6 +31,7 @@ class PodNetwork {
   local::NodeTable& table() { return *table_; }
   int private_netns() const { return private_netns_.get(); }
   std::uint64_t private_cookie() const { return private_cookie_; }
+  int netns_fd() const { return netns_.get(); }
   std::uint64_t netns() const { return netns_inode_; }
   std::uint64_t cookie() const { return cookie_; }
   const std::vector<IpAddress>& addresses() const { return addresses_; }

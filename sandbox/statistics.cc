@@ -23,7 +23,13 @@ std::string_view name(Path path) {
       "name-too-long",    "server-went-ahead",
       "too-many-threads", "shared-socket",
       "interrupted",      "supervisor-error",
-      "accepted-fast",    "accepted-from-outside",
+      "over-host",        "over-window",
+      "over-verbs",       "not-discovered",
+      "no-link",          "fabric-full",
+      "privileged",       "peer-refused",
+      "peer-silent",      "peer-lost",
+      "accepted-fast",    "accepted-over-fabric",
+      "accepted-in-vain", "accepted-from-outside",
       "accepted-kernel"};
   return kNames[static_cast<std::size_t>(path)];
 }
@@ -70,6 +76,30 @@ std::string_view meaning(Path path) {
       return "a signal or the end of the program came in between";
     case Path::kSupervisorError:
       return "the supervisor could not do its part";
+    case Path::kOverHost:
+      return "runs over the network of the two nodes";
+    case Path::kOverWindow:
+      return "runs over shared memory of the two nodes";
+    case Path::kOverVerbs:
+      return "runs over RDMA";
+    case Path::kNotDiscovered:
+      return "behind a service, a pod that was not known yet; the next one may be upgraded";
+    case Path::kNoLink:
+      return "no fabric is up between the two pods";
+    case Path::kFabricFull:
+      return "the fabric has no room for another connection";
+    case Path::kPrivileged:
+      return "the container has CAP_NET_ADMIN, and only the host fabric could be used";
+    case Path::kPeerRefused:
+      return "the other node's shim refused";
+    case Path::kPeerSilent:
+      return "the other node's shim did not answer in time";
+    case Path::kPeerLost:
+      return "the connection to the other node's shim ended meanwhile";
+    case Path::kAcceptedOverFabric:
+      return "accepted from a pod of another node, over a fabric";
+    case Path::kAcceptedInVain:
+      return "accepted from a Shunt pod of another node that made no offer";
     case Path::kAcceptedFast:
       return "accepted as a direct socket pair";
     case Path::kAcceptedFromOutside:

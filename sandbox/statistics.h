@@ -37,8 +37,21 @@ enum class Path {
   kSharedSocket,     ///< another descriptor or process has the socket, too
   kInterrupted,      ///< a signal or the end of the program came in between
   kSupervisorError,
+  // the server is a Shunt pod of another node
+  kOverHost,
+  kOverWindow,
+  kOverVerbs,
+  kNotDiscovered,  ///< behind a service, and never met before
+  kNoLink,         ///< no fabric is up between the two pods, or none that may be used
+  kFabricFull,     ///< the fabric has no room for another stream
+  kPrivileged,     ///< only the host fabric is there, and the container could reconfigure the node
+  kPeerRefused,
+  kPeerSilent,  ///< no answer in time
+  kPeerLost,    ///< the control connection or the fabric ended meanwhile
   // decided by the server
   kAcceptedFast,
+  kAcceptedOverFabric,
+  kAcceptedInVain,       ///< waited for an offer of another node that did not come
   kAcceptedFromOutside,  ///< the client is no Shunt pod of this node
   kAcceptedKernel,       ///< a pod of this node, but without an offer
   kCount,

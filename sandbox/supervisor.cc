@@ -89,7 +89,17 @@ class Supervisor::Core {
       : options_{std::move(options)},
         acceptor_{loop_, loop_worker_,
                   [this](std::function<void()> work) { post(std::move(work)); }},
-        services_{nullptr, statistics_, notes_, unheard_, epolls_, listeners_, acceptor_} {
+        services_{nullptr,
+                  nullptr,
+                  statistics_,
+                  notes_,
+                  unheard_,
+                  epolls_,
+                  listeners_,
+                  acceptor_,
+                  [this](CallId call, std::array<std::uint64_t, 6> args) {
+                    post([this, call = std::move(call), args] { handle_again(call, args); });
+                  }} {
     if (const Status started = acceptor_.start(&services_); !started) std::abort();
     struct sigaction action {};
     action.sa_handler = [](int) {};
@@ -112,6 +122,7 @@ class Supervisor::Core {
       }
       entry.thread.join();
     }
+    remote_.reset();  // while the loop can still take what it posts
     post([this] { loop_.stop(); });
     loop_thread_.join();
   }
@@ -165,6 +176,8 @@ class Supervisor::Core {
     if (network_ == nullptr) return result;
     result.netns = network_->netns();
     result.addresses = network_->addresses();
+    result.why_not_remote = why_not_remote_;
+    if (remote_ != nullptr) result.remote = remote_->view();
     list_connections(result);
     return result;
   }
@@ -191,14 +204,47 @@ class Supervisor::Core {
       return;
     }
     network_ = std::move(*network);
+    join_others();
     std::promise<void> entered;
     post([this, &entered] {  // before the first call is answered, and by the thread that reads it
       enter(network_->private_netns());
       services_.network = network_.get();
+      services_.remote = remote_.get();
       loop_worker_.line = take_line();
       entered.set_value();
     });
     entered.get_future().wait();
+  }
+
+  // Requires: mutex_, and the node's own namespace. Before any process of the pod runs, so that
+  // none can take the control port.
+  void join_others() {
+    if (network_->host_network()) {
+      why_not_remote_ = "host network";
+      return;
+    }
+    RemoteOptions wanted;
+    wanted.pod_id = options_.pod_id;
+    wanted.fabrics = options_.fabrics;
+    auto home = current_netns();
+    if (home) wanted.node_netns = std::move(*home);
+    wanted.nudge = [this] { acceptor_.nudge(); };
+    auto remote = Remote::start(std::move(wanted), *network_, services_);
+    if (remote) {
+      remote_ = std::move(*remote);
+    } else {
+      why_not_remote_ = remote.error();
+      log::info("sandbox", "connections to other nodes stay as they are: {}", why_not_remote_);
+    }
+  }
+
+  // Loop thread.
+  void handle_again(const CallId& identity, const std::array<std::uint64_t, 6>& args) {
+    if (!identity.waiting()) return;
+    ProcessGuest guest{identity.tid, identity.id, identity.container->notify, loop_worker_.pidfds};
+    Call call{identity, guest, args, loop_worker_, services_};
+    Reply reply = syscall_table()[identity.row].handler(call);
+    if (!std::holds_alternative<Later>(reply)) deliver(services_, identity, std::move(reply));
   }
 
   // Requires: mutex_.
@@ -331,8 +377,8 @@ class Supervisor::Core {
       const bool own = entry.netns == 0 ? network_->is_own(end.local().address)
                                         : entry.netns == network_->netns();
       if (!own) continue;
-      Snapshot::Connection connection{end.local(), end.remote(), entry.is_client,
-                                      {},          entry.unread, entry.unsent};
+      Snapshot::Connection connection{end.local(), end.remote(), entry.is_client, {},
+                                      "local",     entry.unread, entry.unsent};
       const IpAddress& other =
           entry.is_client ? entry.name.server.address : entry.name.client.address;
       if (network_->is_own(other)) connection.peer_pod = options_.pod_id;
@@ -355,6 +401,7 @@ class Supervisor::Core {
   std::unique_ptr<PodNetwork> network_;
   bool joined_ = false;
   std::string why_not_;
+  std::string why_not_remote_;
   std::list<ContainerThread> threads_;
 
   std::mutex containers_mutex_;
@@ -370,6 +417,7 @@ class Supervisor::Core {
   Acceptor acceptor_;
   Services services_;
   std::set<std::shared_ptr<Container>> loop_containers_;
+  std::unique_ptr<Remote> remote_;
   std::thread loop_thread_;  // last: it uses all of the above
 };
 

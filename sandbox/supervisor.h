@@ -21,6 +21,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,7 @@
 #include "netstack/base/result.h"
 #include "netstack/base/unique_fd.h"
 #include "sandbox/profile/trap.h"
+#include "sandbox/remote.h"
 #include "sandbox/statistics.h"
 
 namespace shunt::sandbox {
@@ -37,6 +39,7 @@ struct SupervisorOptions {
   std::string pod_id;                          ///< as people know it; shown, not interpreted
   std::string state_directory = "/run/shunt";  ///< shared by the supervisors of the node
   config::Upgrade upgrade;
+  config::Fabrics fabrics;
 };
 
 /// What `inspect` shows. Plain values.
@@ -55,6 +58,7 @@ struct Snapshot {
     Endpoint remote;
     bool outgoing = false;
     std::string peer_pod;            ///< empty: it has left
+    std::string fabric;              ///< "local", "host", "window", "verbs"
     std::uint32_t unread_bytes = 0;  ///< in our receive queue
     std::uint32_t unsent_bytes = 0;  ///< written and not yet read by the peer
   };
@@ -69,6 +73,8 @@ struct Snapshot {
   std::array<std::uint64_t, Statistics::kBuckets> latency{};  ///< see Statistics
   std::vector<Listening> listeners;
   std::vector<Connection> connections;
+  std::optional<RemoteView> remote;  ///< across nodes; see there for `why_not`
+  std::string why_not_remote;        ///< if there is none
 };
 
 class Supervisor {

@@ -11,6 +11,7 @@
 #include "netstack/base/log.h"
 #include "sandbox/epoll_cache.h"
 #include "sandbox/letting_go.h"
+#include "sandbox/remote.h"
 
 #ifndef SO_BINDTOIFINDEX
 #define SO_BINDTOIFINDEX 62
@@ -18,6 +19,8 @@
 
 namespace shunt::sandbox {
 namespace {
+
+constexpr int kBufLock = 72;  // SO_BUF_LOCK
 
 using local::FastName;
 using local::PairKind;
@@ -28,7 +31,14 @@ struct Target {
   FastName name;
 };
 
-std::variant<Target, Path> find_target(PodNetwork& network, const Established& connection) {
+/// A Shunt pod of another node.
+struct Distant {
+  FastName name;
+};
+
+std::variant<Target, Distant, Path> find_target(PodNetwork& network, Remote* remote,
+                                                const Established& connection) {
+  using control::State;
   const auto own = local_endpoint(connection.tcp.get());
   // The socket was not bound before, so it cannot be connected to anything but what was asked for.
   const auto peer = is_unspecified(connection.target.address)
@@ -45,12 +55,22 @@ std::variant<Target, Path> find_target(PodNetwork& network, const Established& c
   if (network.is_own(peer->address) && !network.options().loopback) return Path::kLoopbackOff;
   auto pods = network.owners(peer->address);
   if (pods.empty()) {
+    if (remote != nullptr && remote->state(peer->address) == State::kShunt)
+      return Distant{target.name};
     const auto reply = network.translation(*own, *peer);
     if (!reply || reply->from == *peer) network.remember_outside(*peer);
     if (!reply) return Path::kNoLocalPod;
     if (reply->to != *own) return Path::kTranslated;
     target.name.server = reply->from;
     pods = network.owners(reply->from.address);
+    if (pods.empty() && remote != nullptr && reply->from.address != peer->address) {
+      const State state = remote->state(reply->from.address);
+      if (state == State::kShunt) return Distant{target.name};
+      if (state == State::kUnknown) {
+        remote->discover(reply->from.address, {});  // for the next one
+        return Path::kNotDiscovered;
+      }
+    }
     if (pods.empty() || is_loopback(reply->from.address)) return Path::kNoLocalPod;
   }
   for (auto& pod : pods) {
@@ -97,13 +117,6 @@ bool is_connecting(int tcp) {
          info.tcpi_state == TCP_SYN_SENT;
 }
 
-bool lingers_zero(int socket) {
-  linger value{};
-  socklen_t length = sizeof value;
-  return ::getsockopt(socket, SOL_SOCKET, SO_LINGER, &value, &length) == 0 && value.l_onoff != 0 &&
-         value.l_linger == 0;
-}
-
 template <typename T>
 bool is_set(int socket, int level, int option) {
   T value{};
@@ -112,6 +125,36 @@ bool is_set(int socket, int level, int option) {
 }
 
 }  // namespace
+
+bool lingers_zero(int socket) {
+  linger value{};
+  socklen_t length = sizeof value;
+  return ::getsockopt(socket, SOL_SOCKET, SO_LINGER, &value, &length) == 0 && value.l_onoff != 0 &&
+         value.l_linger == 0;
+}
+
+void apply_options(int socket, const SocketOptions& noted) {
+  for (const SocketOption& option : noted)
+    ::setsockopt(socket, option.level, option.name, option.value.data(),
+                 static_cast<socklen_t>(option.value.size()));
+}
+
+void carry_buffers(int from, int to) {
+  int locks = 0;  // SO_BUF_LOCK, Linux 5.15; without it the sizes are left to the kernel
+  socklen_t length = sizeof locks;
+  if (::getsockopt(from, SOL_SOCKET, kBufLock, &locks, &length) < 0) return;
+  const auto carry = [&](int lock, int option) {
+    int size = 0;
+    length = sizeof size;
+    if ((locks & lock) == 0 || ::getsockopt(from, SOL_SOCKET, option, &size, &length) < 0) return;
+    size /= 2;  // the kernel doubles what it is told
+    ::setsockopt(to, SOL_SOCKET, option, &size, sizeof size);
+  };
+  constexpr int kSend = 1;
+  constexpr int kReceive = 2;
+  carry(kSend, SO_SNDBUF);
+  carry(kReceive, SO_RCVBUF);
+}
 
 bool must_stay(int socket, const FdInfo& info, const SocketOptions& noted) {
   if (is_set<int>(socket, SOL_SOCKET, SO_MARK) ||
@@ -155,7 +198,7 @@ Reply upgrade(Call& call, Established connection) {
         }};
   };
 
-  auto found = find_target(network, connection);
+  auto found = find_target(network, call.services.remote, connection);
   if (Path* reason = std::get_if<Path>(&found)) {
     if (!remote_endpoint(connection.tcp.get())) *reason = Path::kSlowHandshake;
     if (*reason != Path::kSlowHandshake || !is_connecting(connection.tcp.get()))
@@ -165,8 +208,11 @@ Reply upgrade(Call& call, Established connection) {
     if (connection.error != 0) return Fail{connection.error};
     return RunInKernel{};  // which waits for the handshake
   }
+  if (const Distant* distant = std::get_if<Distant>(&found)) {
+    table.commit(line, connection.ticket);
+    return call.services.remote->connect(call, std::move(connection), distant->name);
+  }
   const Target& target = std::get<Target>(found);
-
   const auto& noted = connection.noted;
   const PairKind kind =
       network.options().pair == config::Pair::kTcp || lingers_zero(connection.tcp.get())
@@ -188,53 +234,63 @@ Reply upgrade(Call& call, Established connection) {
   if (kind == PairKind::kUnix) {
     call.services.notes.put(fast_cookie, noted);
   } else {
-    for (const SocketOption& option : *noted)
-      ::setsockopt(fast->get(), option.level, option.name, option.value.data(),
-                   static_cast<socklen_t>(option.value.size()));
+    apply_options(fast->get(), *noted);
   }
 
-  const int number = static_cast<int>(call.fd());
-  const auto entries =
-      call.services.epolls.registrations(call.guest.tid(), number, call.guest.descriptors());
-  if (!entries.empty()) {
-    const Status moved = local::register_again(call.guest.tid(), entries, number, fast->get());
-    if (!moved) {
-      log::debug("sandbox", "epoll: {}", describe(moved.error()));
-      return stay(Path::kSupervisorError);
-    }
-  }
+  if (!repair_epolls(call.services, call.guest, call.fd(), fast->get()))
+    return stay(Path::kSupervisorError);
   // It was made non-blocking.
   if ((connection.info.flags & O_NONBLOCK) == 0) ::fcntl(fast->get(), F_SETFL, 0);
 
   if (!table.commit(line, connection.ticket)) return stay(Path::kServerWentAhead);
 
+  return put_in_place(call.services, call.identity, call.fd(), std::move(connection),
+                      call.worker.watch, {std::move(*fast), fast_cookie, Path::kUpgraded, {}});
+}
+
+bool repair_epolls(Services& services, Guest& guest, GuestFd number, int socket) {
+  const int watched = static_cast<int>(number);
+  const auto entries = services.epolls.registrations(guest.tid(), watched, guest.descriptors());
+  if (entries.empty()) return true;
+  const Status moved = local::register_again(guest.tid(), entries, watched, socket);
+  if (!moved) log::debug("sandbox", "epoll: {}", describe(moved.error()));
+  return static_cast<bool>(moved);
+}
+
+Reply put_in_place(Services& services, const CallId& call, GuestFd number, Established connection,
+                   UniqueFd& watch, Replacement replacement) {
   ReplaceFd reply;
-  reply.number = call.fd();
-  reply.fd = std::move(*fast);
+  reply.number = number;
+  reply.fd = std::move(replacement.socket);
   reply.close_on_exec = (connection.info.flags & O_CLOEXEC) != 0;
   reply.error = connection.error;
   auto replaced = std::make_shared<bool>(false);
-  reply.replaced = [&services = call.services, replaced, identity = call.identity, number,
-                    close_on_exec = reply.close_on_exec,
-                    old = LettingGo{std::move(connection.tcp), connection.info.inode,
-                                    call.worker.watch}](const Status& placed) mutable {
+  reply.replaced = [&services, replaced, identity = call, number = static_cast<int>(number),
+                    close_on_exec = reply.close_on_exec, path = replacement.path,
+                    ended = std::move(replacement.ended),
+                    old = LettingGo{std::move(connection.tcp), connection.info.inode, watch}](
+                       const Status& placed) mutable {
+    const auto end = [&](Path how, bool upgraded) {
+      services.statistics.count(how);
+      if (ended) ended(upgraded);
+    };
     if (!placed) {
-      services.statistics.count(Path::kInterrupted);
+      end(Path::kInterrupted, false);
       return;
     }
     auto shared = old.close_unless_shared(identity.tid);
     if (shared && shared->valid() &&
         identity.container->notify.replace(identity.id, shared->get(), number, close_on_exec)) {
       // The fast end is closed with that: the server sees it, and hands out TCP.
-      services.statistics.count(Path::kSharedSocket);
+      end(Path::kSharedSocket, false);
       return;
     }
     if (shared && shared->valid()) abandon(shared->get());
     *replaced = true;
-    services.statistics.count(Path::kUpgraded);
+    end(path, true);
   };
   const bool told = connection.error == 0;
-  reply.answered = [&services = call.services, replaced, fast_cookie, told,
+  reply.answered = [&services, replaced, fast_cookie = replacement.cookie, told,
                     tcp_cookie = connection.cookie](const Status& delivered) {
     if (*replaced && (!delivered || !told)) services.unheard.add(fast_cookie);
     if (!*replaced && !delivered && told) services.unheard.add(tcp_cookie);

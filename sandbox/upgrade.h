@@ -11,6 +11,7 @@
 
 #include <memory>
 
+#include "netstack/base/move_function.h"
 #include "netstack/local/fast_socket.h"
 #include "sandbox/call.h"
 
@@ -30,6 +31,29 @@ struct Established {
 
 /// The answer to connect(2). Closes the line in every case.
 Reply upgrade(Call& call, Established connection);
+
+/// What takes the place of the program's TCP socket.
+struct Replacement {
+  UniqueFd socket;
+  std::uint64_t cookie = 0;
+  Path path{};  ///< counted if it does
+  /// Told once whether it did; before the old connection is known to be closed by the server's
+  /// side, and before the call returns.
+  MoveFunction<void(bool upgraded)> ended;
+};
+/// The last step: the answer that puts it in place, and lets go of the TCP socket by a reset.
+/// `watch`: see LettingGo; of the thread that will deliver.
+Reply put_in_place(Services& services, const CallId& call, GuestFd number, Established connection,
+                   UniqueFd& watch, Replacement replacement);
+
+/// Before that: registers `socket` in the epoll instances that have `number`.
+bool repair_epolls(Services& services, Guest& guest, GuestFd number, int socket);
+
+bool lingers_zero(int socket);  ///< SO_LINGER {1, 0}
+/// What the program had told its own socket, told to a real TCP one.
+void apply_options(int socket, const SocketOptions& noted);
+/// Buffer sizes that the program chose itself.
+void carry_buffers(int from, int to);
 
 /// Options with which a socket cannot be replaced by another one. Asked before connect, so that no
 /// server waits for a decision that can only be no.

@@ -2,15 +2,18 @@
 
 #include <algorithm>
 
+#include "sandbox/remote.h"
+
 namespace shunt::sandbox {
 namespace {
 
 using local::Peek;
 using std::chrono::milliseconds;
 
-constexpr milliseconds kPatience{5};    // with a client that has not decided
-constexpr milliseconds kTakenBack{2};   // between the client's end closing and its reset arriving
-constexpr milliseconds kAskKernel{10};  // after which a lost reset is suspected
+constexpr milliseconds kPatience{5};     // with a client that has not decided
+constexpr milliseconds kTakenBack{2};    // between the client's end closing and its reset arriving
+constexpr milliseconds kAskKernel{10};   // after which a lost reset is suspected
+constexpr milliseconds kEvidence{1000};  // of what a client did whose shim cannot be heard any more
 
 bool still_open(const local::NodeTable& table, const Arrival& arrival) {
   return std::any_of(arrival.undecided.begin(), arrival.undecided.end(),
@@ -26,11 +29,43 @@ bool client_has_it(PodNetwork& network, const Arrival& arrival) {
   });
 }
 
+/// The client is of another node. Its shim's word comes another way than the TCP connection, and
+/// may be late or never come; what the sockets say counts as well.
+Verdict judge_remote(const Listener& listener, Arrival& arrival, Peek tcp) {
+  const bool alive = tcp == Peek::kSilent || tcp == Peek::kData;
+  const auto age = std::chrono::steady_clock::now() - arrival.since;
+  Remote& remote = *arrival.remote;
+  if (!arrival.offer) {
+    if (tcp == Peek::kData) return Verdict::kTcp;  // the program itself has the TCP socket
+    arrival.offer = listener.mailbox->take(arrival.client, arrival.server);
+    if (!arrival.offer && alive && remote.keep_waiting(arrival.client, arrival.server, age))
+      return Verdict::kWait;
+    if (!arrival.offer)
+      arrival.offer = remote.go_ahead(*listener.mailbox, arrival.client, arrival.server);
+    if (!arrival.offer) return Verdict::kTcp;
+  }
+  const local::Decision decision = arrival.offer->decision == nullptr
+                                       ? local::Decision::kConfirmed
+                                       : arrival.offer->decision->load();
+  const bool withdrawn = decision == local::Decision::kWithdrawn;
+  if (withdrawn || (tcp == Peek::kData && decision != local::Decision::kConfirmed)) {
+    arrival.offer.reset();
+    return Verdict::kTcp;
+  }
+  if (decision == local::Decision::kConfirmed || !alive) return Verdict::kFast;
+  const Peek fast = local::peek(arrival.offer->socket.get());
+  if (fast == Peek::kData) return Verdict::kFast;
+  if (decision == local::Decision::kPending || age < kEvidence) return Verdict::kWait;
+  arrival.offer.reset();
+  return Verdict::kTcp;
+}
+
 }  // namespace
 
 Verdict judge(PodNetwork* network, const Listener& listener, Arrival& arrival) {
   if (listener.mailbox == nullptr) return Verdict::kTcp;
   const Peek tcp = local::peek(arrival.tcp.get());
+  if (arrival.remote != nullptr) return judge_remote(listener, arrival, tcp);
   const bool alive = tcp == Peek::kSilent || tcp == Peek::kData;
   // A client whose pod has left since looks like a stranger; but its connection is over.
   if (arrival.foreign && alive) return Verdict::kTcp;

@@ -118,7 +118,8 @@ int run_daemon(const CommandLine& line) {
   Supervision supervision{
       loop, *config, [&](sandbox::ReceivedListener received) {
         if (!supervisor) {
-          auto started = sandbox::Supervisor::start({pod.id, config->state, config->upgrade});
+          auto started =
+              sandbox::Supervisor::start({pod.id, config->state, config->upgrade, config->fabrics});
           if (!started) return log::error("shim", "no supervisor: {}", describe(started.error()));
           supervisor = std::move(*started);
         }

@@ -20,7 +20,7 @@ std::optional<Offer> accept_unix(int listener) {
   // Only supervisors are in the private namespace. A stranger all the same: let go at once, and say
   // "nothing here" for this round.
   if (!name) return std::nullopt;
-  return Offer{std::move(socket), name->client, name->server, PairKind::kUnix, {}};
+  return Offer{std::move(socket), name->client, name->server, PairKind::kUnix, {}, {}};
 }
 
 std::optional<Offer> accept_tcp(int listener) {
@@ -32,7 +32,7 @@ std::optional<Offer> accept_tcp(int listener) {
   const auto client = from_sockaddr(peer.bytes());
   const auto server = local_endpoint(socket.get());
   if (!client || !server) return std::nullopt;
-  return Offer{std::move(socket), *client, *server, PairKind::kTcp, {}};
+  return Offer{std::move(socket), *client, *server, PairKind::kTcp, {}, {}};
 }
 
 }  // namespace
@@ -107,6 +107,14 @@ std::optional<Offer> Mailbox::take(const Endpoint& client, const Endpoint& serve
 void Mailbox::give_back(Offer offer) {
   const std::lock_guard guard{mutex_};
   offers_.insert(offers_.begin(), std::move(offer));
+}
+
+bool Mailbox::put(Offer offer) {
+  const std::lock_guard guard{mutex_};
+  if (offers_.size() >= kHeld) return false;
+  offer.taken = std::chrono::steady_clock::now();
+  offers_.push_back(std::move(offer));
+  return true;
 }
 
 bool Mailbox::drop_older(std::chrono::milliseconds age) {

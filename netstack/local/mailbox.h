@@ -8,7 +8,9 @@
 // Any thread may use it; open() must be called inside the private namespace.
 #pragma once
 
+#include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -23,6 +25,14 @@
 
 namespace shunt::local {
 
+/// What the shim of a client on another node has said about its offer.
+enum class Decision : std::uint8_t {
+  kPending,    ///< nothing yet
+  kConfirmed,  ///< the client's program has its end
+  kWithdrawn,  ///< it has the TCP connection
+  kLost,       ///< that shim cannot be heard any more
+};
+
 /// The server's end, and what it stands for.
 struct Offer {
   UniqueFd socket;
@@ -30,6 +40,8 @@ struct Offer {
   Endpoint server;
   PairKind kind = PairKind::kUnix;
   std::chrono::steady_clock::time_point taken{};  ///< out of the kernel's queue
+  /// Null: of this node, where the kernel tells.
+  std::shared_ptr<const std::atomic<Decision>> decision;
 };
 
 class Mailbox {
@@ -41,6 +53,8 @@ class Mailbox {
   /// The offer for this connection, if there is one.
   std::optional<Offer> take(const Endpoint& client, const Endpoint& server);
   void give_back(Offer offer);
+  /// An offer that did not come through the kernel's queue. False: too many lie here.
+  bool put(Offer offer);
 
   /// Closes offers that have been lying here for so long. For when no connection waits to be
   /// accepted: whatever they belong to died with a listener of the group. True: some are left.

@@ -1,14 +1,18 @@
 // shunt-launch: runs a command under the filter and the supervisor, without containerd.
 //
 //   shunt-launch [--pod NAME] [--netns NAME] [--state DIR] [--pair unix|tcp] [--no-upgrade]
-//                [--no-loopback] [--stats] -- COMMAND [ARG...]
+//                [--no-loopback] [--fabrics LIST] [--node-address ADDRESS] [--window DIR]
+//                [--privileged] [--stats] -- COMMAND [ARG...]
 //
 // For tests and for comparing a program with and without supervision. Pods started with the same
 // --state are pods of one node. Without --netns a fresh namespace with only loopback is used.
+// The namespace it is started in is the node's. --fabrics is fabrics.enabled, separated by commas.
+// Like a container, the command may not get CAP_NET_ADMIN, unless --privileged.
 // --stats prints on standard error at the end how calls and connections went, one per line.
 // Exits as the command does.
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/if.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -24,6 +28,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,6 +43,7 @@ namespace {
 struct Options {
   std::string pod = "pod";
   std::string netns;
+  bool privileged = false;
   sandbox::SupervisorOptions supervisor;
   bool stats = false;
   char** command = nullptr;
@@ -46,7 +52,9 @@ struct Options {
 [[noreturn]] void usage() {
   ::fputs(
       "usage: shunt-launch [--pod NAME] [--netns NAME] [--state DIR] [--pair unix|tcp]\n"
-      "                    [--no-upgrade] [--no-loopback] [--stats] -- COMMAND [ARG...]\n",
+      "                    [--no-upgrade] [--no-loopback] [--fabrics LIST]\n"
+      "                    [--node-address ADDRESS] [--window DIR] [--key FILE] [--privileged]\n"
+      "                    [--stats] -- COMMAND [ARG...]\n",
       stderr);
   ::exit(125);
 }
@@ -54,6 +62,23 @@ struct Options {
 [[noreturn]] void fail(const char* what) {
   ::fprintf(stderr, "shunt-launch: %s: %s\n", what, ::strerror(errno));
   ::_exit(125);
+}
+
+std::vector<config::FabricName> parse_fabrics(const std::string& list) {
+  std::vector<config::FabricName> names;
+  std::istringstream words{list};
+  for (std::string word; std::getline(words, word, ',');) {
+    if (word == "host") {
+      names.push_back(config::FabricName::kHost);
+    } else if (word == "window") {
+      names.push_back(config::FabricName::kWindow);
+    } else if (word == "verbs") {
+      names.push_back(config::FabricName::kVerbs);
+    } else {
+      usage();
+    }
+  }
+  return names;
 }
 
 Options parse(char** argv) {
@@ -80,6 +105,16 @@ Options parse(char** argv) {
       options.supervisor.upgrade.enabled = false;
     } else if (word == "--no-loopback") {
       options.supervisor.upgrade.loopback = false;
+    } else if (word == "--fabrics") {
+      options.supervisor.fabrics.enabled = parse_fabrics(value());
+    } else if (word == "--node-address") {
+      options.supervisor.fabrics.host.address = value();
+    } else if (word == "--window") {
+      options.supervisor.fabrics.window.directory = value();
+    } else if (word == "--key") {
+      options.supervisor.fabrics.key_file = value();
+    } else if (word == "--privileged") {
+      options.privileged = true;
     } else if (word == "--stats") {
       options.stats = true;
     } else if (word == "--debug") {
@@ -187,9 +222,31 @@ void print(const sandbox::Snapshot& snapshot) {
                 std::string{sandbox::name(static_cast<sandbox::Path>(i))}.c_str(),
                 static_cast<unsigned long long>(snapshot.paths[i]));
   for (const auto& connection : snapshot.connections)
-    ::fprintf(stderr, "connection %s %s %s %s\n", connection.outgoing ? "to" : "from",
+    ::fprintf(stderr, "connection %s %s %s %s %s\n", connection.outgoing ? "to" : "from",
               to_text(connection.local).c_str(), to_text(connection.remote).c_str(),
-              connection.peer_pod.c_str());
+              connection.fabric.c_str(), connection.peer_pod.c_str());
+  if (!snapshot.remote) {
+    ::fprintf(stderr, "not across nodes: %s\n", snapshot.why_not_remote.c_str());
+    return;
+  }
+  for (const auto& fabric : snapshot.remote->fabrics)
+    ::fprintf(stderr, "fabric %s %s\n", fabric.name.c_str(),
+              fabric.offered ? "offered" : fabric.why.c_str());
+  for (const control::PeerView& peer : snapshot.remote->peers.peers) {
+    ::fprintf(stderr, "peer %s %s %s offered %llu accepted %llu refused %llu\n",
+              to_text(peer.address).c_str(), peer.phase.c_str(), peer.why.c_str(),
+              static_cast<unsigned long long>(peer.offered),
+              static_cast<unsigned long long>(peer.accepted),
+              static_cast<unsigned long long>(peer.refused));
+    for (const auto& fabric : peer.fabrics) {
+      ::fprintf(stderr, "  %s %s %s", std::string{fabric::name(fabric.kind)}.c_str(),
+                fabric.state.c_str(), fabric.why.c_str());
+      if (fabric.link)
+        for (const auto& [name, count] : fabric.link->counters)
+          ::fprintf(stderr, " %s=%llu", name.c_str(), static_cast<unsigned long long>(count));
+      ::fputs("\n", stderr);
+    }
+  }
 }
 
 pid_t g_child = -1;
@@ -210,6 +267,7 @@ int main(int argc, char** argv) {
     ::close(ends[0]);
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     enter_netns(options.netns);
+    if (!options.privileged) ::prctl(PR_CAPBSET_DROP, CAP_NET_ADMIN, 0, 0, 0);
     if (options.supervisor.upgrade.enabled) {
       const int notify = load_filter(sandbox::traps(options.supervisor.upgrade));
       send_fd(ends[1], notify);

@@ -41,6 +41,8 @@ Reply accept_with(Call& call, int flags) {
     if (!netns || *netns != network->cookie()) return RunInKernel{};
     listener = call.services.listeners.enter(socket->get(), network);
     if (listener == nullptr) return RunInKernel{};
+    if (call.services.remote != nullptr)
+      listener->privileged = call.container().may_reconfigure_node(call.guest.tid());
   }
   if (!call.guest.waiting()) return Fail{EINTR};  // the descriptor may be another process's
   return call.services.acceptor.accept(

@@ -9,19 +9,25 @@
 //   established                                            0, or EINPROGRESS if non-blocking (as
 //                                                          Linux does even then); see upgrade.h
 //   a fast socket                                          EISCONN; AF_UNSPEC gives a fresh TCP
-//   socket a call repeated after a signal                         0 if the first one had succeeded
+//   socket
+//   a pod of another node, or perhaps                      asked whether its shim is there, which
+//                                                          takes 20 ms at most; see remote.h
+//   a call repeated after a signal                         0 if the first one had succeeded
 
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
 #include "netstack/base/netns.h"
+#include "sandbox/remote.h"
 #include "sandbox/shadow.h"
 #include "sandbox/syscall_table.h"
 #include "sandbox/upgrade.h"
 
 namespace shunt::sandbox {
 namespace {
+
+using control::State;
 
 // On one node a handshake ends within connect(2), unless the packets were left to ksoftirqd. Longer
 // would hold up the container's other calls; a pod's own address deserves more than a guess.
@@ -51,6 +57,9 @@ Reply disconnect(Call& call) {
   } else if (const auto netns = socket_netns_cookie(on->socket.get());
              netns && *netns == call.services.network->private_cookie()) {
     family = socket_number(on->socket.get(), SO_DOMAIN);  // a pair of kind tcp
+  } else if (call.services.remote != nullptr &&
+             call.services.remote->is_node_socket(on->socket.get())) {
+    family = socket_number(on->socket.get(), SO_DOMAIN);
   } else {
     return RunInKernel{};
   }
@@ -87,7 +96,10 @@ Reply on_connect(Call& call) {
   if (!target) return RunInKernel{};
   const PodNetwork::Reach reach = network->reach(*target);
   if (reach == PodNetwork::Reach::kNo) return kernel(call, Path::kNoCandidate);
-  if (reach == PodNetwork::Reach::kOutside) return kernel(call, Path::kNoLocalPod);
+  Remote* remote = reach == PodNetwork::Reach::kYes ? nullptr : call.services.remote;
+  const auto state = remote == nullptr ? State::kNot : remote->state(target->address);
+  if (reach == PodNetwork::Reach::kOutside && state == State::kNot)
+    return kernel(call, Path::kNoLocalPod);
 
   auto socket = call.guest.fetch(call.fd());
   if (!socket) return RunInKernel{};
@@ -99,12 +111,24 @@ Reply on_connect(Call& call) {
     return Fail{EISCONN};
   }
   if (call.services.unheard.take(*cookie)) return Return{0};
+  if (call.services.remote != nullptr) {
+    if (call.services.remote->is_node_socket(socket->get())) return Fail{EISCONN};
+    if (call.services.remote->take_over(*cookie, call.identity)) return Later{};
+  }
   const auto netns = socket_netns_cookie(socket->get());
   // The private namespace is no place to connect in: every pod's mailbox is there.
   if (netns && *netns == network->private_cookie()) return Fail{EISCONN};
   if (!netns || *netns != network->cookie() || network->host_network() || call.container().plain)
     return kernel(call, Path::kOtherNamespace);
   if (!call.worker.line) return kernel(call, Path::kTooManyThreads);
+  // Shims talk to each other there, and to nobody else.
+  if (call.services.remote != nullptr && target->port == call.services.remote->port())
+    return Fail{ECONNREFUSED};
+  if (state == State::kUnknown) {
+    remote->discover(target->address, [&services = call.services, identity = call.identity,
+                                       args = call.args] { services.again(identity, args); });
+    return Later{};
+  }
   const auto info = call.guest.info(call.fd());
   if (!info || !call.guest.waiting()) return RunInKernel{};
 
@@ -119,7 +143,8 @@ Reply on_connect(Call& call) {
   if (!network->options().loopback && network->is_own(target->address))
     return kernel(call, Path::kLoopbackOff);
 
-  const auto patience = reach == PodNetwork::Reach::kYes ? kLonger : kShort;
+  const bool likely = reach == PodNetwork::Reach::kYes || state == State::kShunt;
+  const auto patience = likely ? kLonger : kShort;
   const bool nonblocking = (info->flags & O_NONBLOCK) != 0;
   const std::uint64_t ticket = network->table().begin(*call.worker.line);
   SocketCalls::Started started;

@@ -9,15 +9,27 @@
 #include <net/if.h>
 #include <sys/ioctl.h>
 
+#include "sandbox/remote.h"
 #include "sandbox/shadow.h"
 #include "sandbox/syscall_table.h"
 
 namespace shunt::sandbox {
+namespace {
+
+bool asks_for_device(std::uint32_t request) {
+  return request == SIOCGIFADDR || request == SIOCGIFBRDADDR || request == SIOCGIFNETMASK ||
+         request == SIOCGIFDSTADDR;
+}
+
+}  // namespace
 
 Reply on_ioctl(Call& call) {
-  const auto on = subject_of(call);
-  if (!on || !on->fast) return RunInKernel{};
+  auto on = subject_of(call);
+  if (!on) return RunInKernel{};
   const auto request = static_cast<std::uint32_t>(call.args[1]);
+  if (!on->fast && call.services.remote != nullptr && asks_for_device(request))
+    on->fast = call.services.remote->host_socket(on->socket.get());  // the node has other devices
+  if (!on->fast) return RunInKernel{};
   switch (request) {
     case SIOCOUTQ:
     case SIOCOUTQNSD:

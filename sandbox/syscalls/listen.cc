@@ -10,6 +10,7 @@
 
 #include "netstack/base/netns.h"
 #include "sandbox/listeners.h"
+#include "sandbox/remote.h"
 #include "sandbox/syscall_table.h"
 
 namespace shunt::sandbox {
@@ -24,10 +25,15 @@ Reply on_listen(Call& call) {
   ::getsockopt(socket->get(), SOL_SOCKET, SO_PROTOCOL, &protocol, &length);
   const auto netns = socket_netns_cookie(socket->get());
   if (netns && *netns == network->private_cookie()) return Fail{EINVAL};  // a fast socket
+  if (protocol == IPPROTO_TCP && call.services.remote != nullptr &&
+      call.services.remote->is_node_socket(socket->get()))
+    return Fail{EINVAL};  // it is connected
   if (protocol != IPPROTO_TCP || !netns || *netns != network->cookie()) return RunInKernel{};
   if (!call.guest.waiting()) return Fail{EINTR};
   if (::listen(socket->get(), call.integer(1)) < 0) return Fail{errno};
-  call.services.listeners.enter(socket->get(), network);
+  const auto listener = call.services.listeners.enter(socket->get(), network);
+  if (listener != nullptr && call.services.remote != nullptr)
+    listener->privileged = call.container().may_reconfigure_node(call.guest.tid());
   return Return{0};
 }
 

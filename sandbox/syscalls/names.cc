@@ -10,6 +10,7 @@
 #include <algorithm>
 
 #include "netstack/local/fast_socket.h"
+#include "sandbox/remote.h"
 #include "sandbox/syscall_table.h"
 
 namespace shunt::sandbox {
@@ -19,7 +20,9 @@ Reply answer_name(Call& call, bool of_peer) {
   if (call.services.network == nullptr) return RunInKernel{};
   const auto socket = call.guest.fetch(call.fd());
   if (!socket) return RunInKernel{};
-  const auto fast = local::identify(socket->get(), call.services.network->private_cookie());
+  auto fast = local::identify(socket->get(), call.services.network->private_cookie());
+  if (!fast && call.services.remote != nullptr)
+    fast = call.services.remote->host_socket(socket->get());
   if (!fast) return RunInKernel{};
   const GuestPtr<int> length_at{call.args[2]};
   const auto room = call.guest.read(length_at);

@@ -1,0 +1,57 @@
+#include "sandbox/host_sockets.h"
+
+#include <sys/epoll.h>
+
+#include <algorithm>
+
+#include "sandbox/living.h"
+#include "sandbox/socket_notes.h"
+
+namespace shunt::sandbox {
+namespace {
+
+constexpr std::size_t kFirstSweep = 256;
+
+}  // namespace
+
+HostSockets::HostSockets() : living_{::epoll_create1(EPOLL_CLOEXEC)}, sweep_at_{kFirstSweep} {}
+
+bool HostSockets::add(int socket, const local::FastSocket& stands_for) {
+  const auto cookie = socket_cookie(socket);
+  if (!cookie) return false;
+  epoll_event event{};  // no events: it only has to be listed
+  event.data.u64 = *cookie;
+  const std::lock_guard guard{mutex_};
+  if (::epoll_ctl(living_.get(), EPOLL_CTL_ADD, socket, &event) < 0) return false;
+  sockets_[*cookie] = stands_for;
+  if (sockets_.size() >= sweep_at_) sweep();
+  return true;
+}
+
+std::optional<local::FastSocket> HostSockets::find(int socket) const {
+  const auto cookie = socket_cookie(socket);
+  if (!cookie) return std::nullopt;
+  const std::lock_guard guard{mutex_};
+  const auto found = sockets_.find(*cookie);
+  if (found == sockets_.end()) return std::nullopt;
+  return found->second;
+}
+
+std::vector<local::FastSocket> HostSockets::all() {
+  const std::lock_guard guard{mutex_};
+  sweep();
+  std::vector<local::FastSocket> result;
+  for (const auto& [cookie, socket] : sockets_) result.push_back(socket);
+  return result;
+}
+
+// Each takes time in proportion to the entries, and comes when there are twice as many as lived at
+// the last one.
+void HostSockets::sweep() {
+  const auto alive = living(living_.get());
+  if (!alive) return;
+  std::erase_if(sockets_, [&](const auto& entry) { return !alive->contains(entry.first); });
+  sweep_at_ = std::max(kFirstSweep, sockets_.size() * 2);
+}
+
+}  // namespace shunt::sandbox

@@ -1,0 +1,250 @@
+#include "sandbox/remote.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <fstream>
+#include <future>
+
+#include "netstack/base/log.h"
+#include "netstack/base/netns.h"
+#include "netstack/host/guard.h"
+#include "netstack/local/fast_list.h"
+
+namespace shunt::sandbox {
+namespace {
+
+using control::State;
+using namespace std::chrono_literals;
+
+constexpr std::size_t kMostKnown = 8192;
+
+std::string read_line(const char* path) {
+  std::ifstream file{path};
+  std::string line;
+  std::getline(file, line);
+  return line;
+}
+
+/// The cluster key; empty if no file is configured.
+struct Key {
+  std::string bytes;
+};
+Result<Key, std::string> read_key(const std::string& path) {
+  if (path.empty()) return Key{};
+  struct stat info {};
+  if (::stat(path.c_str(), &info) < 0) return path + ": " + describe(last_error("stat"));
+  constexpr off_t kMost = 4096;
+  constexpr mode_t kOthers = S_IRWXG | S_IRWXO;
+  if ((info.st_mode & kOthers) != 0) return path + " must be for its owner only (mode 0600)";
+  if (info.st_size > kMost) return path + " is too long for a key";
+  std::ifstream file{path, std::ios::binary};
+  Key key{{std::istreambuf_iterator<char>{file}, {}}};
+  while (!key.bytes.empty() && (key.bytes.back() == '\n' || key.bytes.back() == '\r'))
+    key.bytes.pop_back();
+  constexpr std::size_t kLeast = 16;
+  if (key.bytes.size() < kLeast) return path + " must hold a key of at least 16 bytes";
+  return key;
+}
+
+std::uint64_t epoch_of_boot() {
+  // Another one after each boot; only ever compared.
+  return std::hash<std::string>{}(read_line("/proc/sys/kernel/random/boot_id"));
+}
+
+}  // namespace
+
+Remote::Remote(RemoteOptions options, PodNetwork& network, Services& services)
+    : options_{std::move(options)}, network_{network}, services_{services} {}
+
+Result<std::unique_ptr<Remote>, std::string> Remote::start(RemoteOptions options,
+                                                           PodNetwork& network,
+                                                           Services& services) {
+  if (options.fabrics.enabled.empty()) return std::string{"fabrics.enabled is empty"};
+  std::unique_ptr<Remote> remote{new Remote{std::move(options), network, services}};
+  std::promise<Result<Done, std::string>> opened;
+  remote->thread_ = std::thread{[raw = remote.get(), &opened] {
+    sigset_t all{};
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, nullptr);
+    ::pthread_setname_np(::pthread_self(), "fabric");
+    if (::setns(raw->network_.private_netns(), CLONE_NEWNET) < 0) std::abort();
+    auto result = raw->open();
+    const bool works = static_cast<bool>(result);
+    opened.set_value(std::move(result));
+    if (works) raw->loop_.run();
+    // Links refer to fabrics, and both to the loop.
+    raw->peers_.reset();
+    raw->fabrics_.clear();
+  }};
+  if (auto result = opened.get_future().get(); !result) {
+    remote->thread_.join();
+    return result.error();
+  }
+  return remote;
+}
+
+Remote::~Remote() {
+  if (!thread_.joinable()) return;
+  post([this] { loop_.stop(); });
+  thread_.join();
+}
+
+Result<Done, std::string> Remote::open() {
+  {
+    const InNetns inside{options_.node_netns.get()};
+    if (!inside.entered()) return describe(inside.entered().error());
+    const UniqueFd probe{::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+    const auto cookie = socket_netns_cookie(probe.get());
+    if (!cookie) return describe(cookie.error());
+    node_cookie_ = *cookie;
+  }
+  engine_ = UniqueFd{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+  const SockAddress name =
+      local::abstract_address("shunt-engine!" + std::to_string(network_.netns()));
+  if (::bind(engine_.get(), name.get(), name.length) < 0 || ::listen(engine_.get(), 64) < 0)
+    return describe(last_error("listen"));
+  local::prepare_unix_end(engine_.get(), 0);  // accepted sockets inherit the refusal of rights
+
+  auto key = read_key(options_.fabrics.key_file);
+  if (!key) return key.error();
+  loop_.on_wake([this] { run_posted(); });
+  fabrics_ = make_fabrics(loop_, options_.fabrics, options_.node_netns.get());
+  control::Options wanted;
+  wanted.addresses = network_.addresses();
+  wanted.netns = network_.netns_fd();
+  wanted.port = port();
+  wanted.key = std::move(key->bytes);
+  for (const OfferedFabric& entry : fabrics_) {
+    if (entry.fabric != nullptr) {
+      wanted.fabrics.push_back(entry.fabric.get());
+    } else {
+      log::info("sandbox", "fabric {} is not offered: {}", entry.name, entry.why);
+    }
+  }
+  if (wanted.fabrics.empty()) return std::string{"no fabric can be offered: " + fabrics_[0].why};
+  std::array<char, 256> host{};
+  ::gethostname(host.data(), host.size() - 1);
+  wanted.self = {host.data(), epoch_of_boot(), options_.pod_id};
+  wanted.timing.wait = options_.fabrics.wait;
+  wanted.timing.forget = options_.fabrics.forget;
+  auto peers = control::Peers::open(loop_, std::move(wanted), *this);
+  if (!peers) return "control port " + std::to_string(port()) + ": " + describe(peers.error());
+  peers_ = std::move(*peers);
+  loop_.after(kHousekeeping, [this] { keep_house(); });
+  return Done{};
+}
+
+void Remote::post(MoveFunction<void()> work) {
+  bool first = false;
+  {
+    const std::lock_guard guard{posted_mutex_};
+    first = posted_.empty();
+    posted_.push_back(std::move(work));
+  }
+  if (first) loop_.wake();
+}
+
+void Remote::run_posted() {
+  std::deque<MoveFunction<void()>> work;
+  {
+    const std::lock_guard guard{posted_mutex_};
+    work.swap(posted_);
+  }
+  for (auto& each : work) each();
+}
+
+State Remote::state(const IpAddress& address) const {
+  const std::shared_lock guard{known_mutex_};
+  const auto found = known_.find(address);
+  if (found == known_.end()) return State::kUnknown;
+  const Known& known = found->second;
+  return known.state == State::kNot && known.until < Clock::now() ? State::kUnknown : known.state;
+}
+
+void Remote::learn(const IpAddress& address, State state) {
+  const std::unique_lock guard{known_mutex_};
+  if (state == State::kUnknown) {
+    known_.erase(address);
+    return;
+  }
+  const auto now = Clock::now();
+  if (known_.size() >= kMostKnown)
+    std::erase_if(known_, [](const auto& entry) { return entry.second.state == State::kNot; });
+  known_[address] = {state, now + options_.fabrics.forget};
+}
+
+void Remote::discover(const IpAddress& address, MoveFunction<void()> then) {
+  post([this, address, then = std::move(then)]() mutable {
+    peers_->discover(address, [this, address, then = std::move(then)](State found) mutable {
+      // Whoever asks again at once must not be sent here again.
+      learn(address, found == State::kUnknown ? State::kNot : found);
+      if (then) then();
+    });
+  });
+}
+
+void Remote::on_state(const IpAddress& peer, State state) { learn(peer, state); }
+
+bool Remote::is_node_socket(int socket) const {
+  const auto netns = socket_netns_cookie(socket);
+  if (!netns || *netns != node_cookie_) return false;
+  struct stat info {};
+  return ::fstat(socket, &info) == 0 && info.st_uid == host::kGuardedUser;
+}
+
+void Remote::on_link_up(const IpAddress& peer, std::uint64_t, fabric::Kind kind) {
+  log::debug("sandbox", "{}: {} is up", to_text(peer), fabric::name(kind));
+}
+void Remote::on_lost(const IpAddress& peer) {
+  log::info("sandbox", "{}: the control connection is lost", to_text(peer));
+}
+
+void Remote::remember_stream(const local::FastName& name, bool is_client, fabric::Kind kind) {
+  const std::lock_guard guard{streams_mutex_};
+  if (streams_.size() >= prune_streams_at_) {
+    if (const auto living = local::list_fast_sockets()) {
+      std::erase_if(streams_, [&](const RemoteView::Stream& stream) {
+        return std::none_of(living->begin(), living->end(), [&](const local::FastEntry& entry) {
+          return entry.name.client == stream.socket.name.client &&
+                 entry.name.server == stream.socket.name.server;
+        });
+      });
+    }
+    prune_streams_at_ = std::max<std::size_t>(4096, streams_.size() * 2);
+  }
+  streams_.push_back({{name, is_client}, kind});
+}
+
+RemoteView Remote::view() {
+  auto view = std::make_shared<std::promise<RemoteView>>();
+  auto answer = view->get_future();
+  post([this, view] {
+    RemoteView result;
+    for (const OfferedFabric& entry : fabrics_)
+      result.fabrics.push_back({entry.name, entry.fabric != nullptr, entry.why});
+    result.peers = peers_->view();
+    for (const local::FastSocket& socket : sockets_.all())
+      result.streams.push_back({socket, fabric::Kind::kHost});
+    {
+      const std::lock_guard guard{streams_mutex_};
+      result.streams.insert(result.streams.end(), streams_.begin(), streams_.end());
+    }
+    view->set_value(std::move(result));
+  });
+  // Whoever inspects is not to hang with us.
+  if (answer.wait_for(2s) != std::future_status::ready)
+    return {"the fabric thread is busy", {}, {}, {}};
+  return answer.get();
+}
+
+}  // namespace shunt::sandbox

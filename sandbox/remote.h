@@ -1,0 +1,201 @@
+// The pod's part in connections across nodes: the control connections to the shims of other pods,
+// the fabrics, and both halves of an upgrade over them.
+//
+// One thread of its own (the fabric thread) runs all of it; it lives in the node's private network
+// namespace. What other threads may call copies or posts, and never waits for that thread.
+//
+//   remote.cc          the thread, what is known of other pods, views
+//   remote_connect.cc  the client's half
+//   remote_accept.cc   the server's half
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <shared_mutex>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "config/config.h"
+#include "netstack/base/event_loop.h"
+#include "netstack/control/peers.h"
+#include "netstack/local/mailbox.h"
+#include "sandbox/call.h"
+#include "sandbox/fabrics.h"
+#include "sandbox/host_sockets.h"
+#include "sandbox/upgrade.h"
+
+namespace shunt::sandbox {
+
+struct RemoteOptions {
+  std::string pod_id;
+  config::Fabrics fabrics;
+  UniqueFd node_netns;
+  /// Accepted connections that wait for a verdict should be looked at again. Any thread.
+  std::function<void()> nudge;
+};
+
+/// For `inspect`.
+struct RemoteView {
+  struct Offered {
+    std::string name;
+    bool offered = false;
+    std::string why;
+  };
+  struct Stream {
+    local::FastSocket socket;
+    fabric::Kind kind{};
+  };
+  std::string why_not;  ///< empty: it works
+  std::vector<Offered> fabrics;
+  control::PeersView peers;
+  std::vector<Stream> streams;
+};
+
+class Remote final : private control::Delegate {
+ public:
+  /// Listens on the control port of the pod before it returns. A sentence if that cannot be. All
+  /// of `services` must outlive it.
+  static Result<std::unique_ptr<Remote>, std::string> start(RemoteOptions options,
+                                                            PodNetwork& network,
+                                                            Services& services);
+  ~Remote() override;
+  Remote(const Remote&) = delete;
+  Remote& operator=(const Remote&) = delete;
+
+  // Any thread.
+
+  std::uint16_t port() const { return static_cast<std::uint16_t>(options_.fabrics.port); }
+  control::State state(const IpAddress& address) const;
+  /// `then` runs on the fabric thread, within the configured time; may be empty.
+  void discover(const IpAddress& address, MoveFunction<void()> then);
+
+  /// The client's half, for a TCP connection to a pod whose state is kShunt. Answers the call,
+  /// sooner or later; returns Later, or the answer if no fabric may be used.
+  Reply connect(Call& call, Established connection, const local::FastName& name);
+  /// Tells the server's shim that no offer will come.
+  void pass(const local::FastName& name);
+  /// The socket's connect(2) came again, after a signal, while connect() is at it: the new call
+  /// gets the answer.
+  bool take_over(std::uint64_t cookie, const CallId& call);
+
+  /// Whether an offer may come for a connection that has just been accepted. Then go_ahead() must
+  /// be asked before the program gets the TCP socket, unless data has arrived on that.
+  bool expects(const Endpoint& client, const Endpoint& server);
+  bool keep_waiting(const Endpoint& client, const Endpoint& server, std::chrono::nanoseconds age);
+  /// The offer, if it has come; otherwise none will be taken for this connection any more.
+  std::optional<local::Offer> go_ahead(local::Mailbox& mailbox, const Endpoint& client,
+                                       const Endpoint& server);
+
+  /// Which connection a socket of the node's network stands for.
+  std::optional<local::FastSocket> host_socket(int socket) const { return sockets_.find(socket); }
+  bool is_node_socket(int socket) const;
+
+  RemoteView view();
+
+ private:
+  struct Connect;
+  struct Incoming;
+  using Connecting = std::shared_ptr<Connect>;
+  using Clock = std::chrono::steady_clock;
+  static constexpr std::chrono::milliseconds kHousekeeping{250};
+  using Tuple = std::pair<Endpoint, Endpoint>;  ///< client, server
+  using StreamKey = std::pair<std::uint64_t, fabric::StreamId>;
+
+  Remote(RemoteOptions options, PodNetwork& network, Services& services);
+  Result<Done, std::string> open();  // fabric thread, in the beginning
+  void post(MoveFunction<void()> work);
+  void run_posted();
+  void keep_house();  ///< ends connects that take too long
+  void learn(const IpAddress& address, control::State state);
+
+  // Client's half. Fabric thread.
+  void begin(const Connecting& op);
+  Result<fabric::Ends> make_client_ends(const Connect& op);
+  void opened(const Connecting& op, Result<fabric::Half> half);
+  void answered(const Connecting& op, Result<control::Accept, control::Refusal> answer);
+  void swap(const Connecting& op);
+  void stay(const Connecting& op, Path reason, bool pass);
+  std::optional<CallId> take_out(const Connecting& op);
+
+  // Server's half. Fabric thread.
+  void consider(const std::shared_ptr<Incoming>& offer);
+  Result<fabric::Ends> make_server_ends(const Incoming& offer);
+  void granted(const std::shared_ptr<Incoming>& offer, Result<fabric::Half> half);
+  void decide(const control::Route& route, local::Decision decision);
+
+  void on_state(const IpAddress& peer, control::State state) override;
+  void on_offer(const control::Route& route, const control::Offer& offer) override;
+  void on_confirm(const control::Route& route) override;
+  void on_withdraw(const control::Route& route) override;
+  void on_pass(const IpAddress& peer, const Endpoint& client, const Endpoint& server) override;
+  void on_link_up(const IpAddress& peer, std::uint64_t session, fabric::Kind kind) override;
+  void on_link_down(const IpAddress& peer, std::uint64_t session, fabric::Kind kind) override;
+  void on_lost(const IpAddress& peer) override;
+
+  struct Known {
+    control::State state = control::State::kUnknown;
+    Clock::time_point until{};  ///< of kNot
+  };
+  enum class Mark { kExpected, kPassed, kGoneAhead };
+  struct Marked {
+    Mark mark{};
+    Clock::time_point at{};
+  };
+  struct Patience {  // with a peer that let us wait for offers in vain
+    int vain = 0;
+    std::chrono::milliseconds pause{1000};
+    Clock::time_point resume{};
+  };
+  struct Decided {
+    Tuple tuple;
+    std::shared_ptr<std::atomic<local::Decision>> decision;
+  };
+  static bool is_ahead(const Marked& marked);
+  bool impatient(const IpAddress& client) const;  // requires offers_mutex_
+  void mark(const Tuple& tuple, Mark mark);       // requires offers_mutex_
+  void remember_stream(const local::FastName& name, bool is_client, fabric::Kind kind);
+
+  RemoteOptions options_;
+  PodNetwork& network_;
+  Services& services_;
+  std::uint64_t node_cookie_ = 0;
+
+  mutable std::shared_mutex known_mutex_;
+  std::unordered_map<IpAddress, Known> known_;
+
+  std::mutex connects_mutex_;
+  std::unordered_map<std::uint64_t, Connecting> connects_;  // by cookie of the TCP socket
+
+  mutable std::mutex offers_mutex_;  // marks_, patience_, and what goes into mailboxes
+  std::map<Tuple, Marked> marks_;
+  std::unordered_map<IpAddress, Patience> patience_;
+
+  HostSockets sockets_;
+  std::mutex streams_mutex_;
+  std::vector<RemoteView::Stream> streams_;  // pumped ones; pruned when looked at
+  std::size_t prune_streams_at_ = 4096;
+
+  std::mutex posted_mutex_;
+  std::deque<MoveFunction<void()>> posted_;
+  EventLoop loop_;
+  std::thread thread_;
+
+  // Fabric thread only.
+  std::vector<OfferedFabric> fabrics_;
+  std::map<StreamKey, Decided> decisions_;
+  PidfdCache pidfds_;
+  UniqueFd watch_{::epoll_create1(EPOLL_CLOEXEC)};
+  UniqueFd engine_;  // where the applications' ends of our clients connect to
+  std::unique_ptr<control::Peers> peers_;
+};
+
+}  // namespace shunt::sandbox

@@ -1,0 +1,263 @@
+// The server's half across nodes.
+//
+// An offer is granted only for a connection that this pod's kernel knows, from the address of the
+// peer that makes the offer, to a published listener. The server's end then lies in the listener's
+// mailbox, with a word beside it that says what the client's shim has decided since.
+//
+// A program that accepts the TCP connection first waits a little for the offer; when it goes ahead
+// without, that is marked under the mutex that also guards what is put into mailboxes, so exactly
+// one of the two happens.
+
+#include <sys/socket.h>
+
+#include <algorithm>
+
+#include "netstack/base/log.h"
+#include "netstack/host/host_fabric.h"
+#include "sandbox/listeners.h"
+#include "sandbox/remote.h"
+
+namespace shunt::sandbox {
+namespace {
+
+using control::Refusal;
+using control::Route;
+using fabric::Kind;
+using local::Decision;
+using namespace std::chrono_literals;
+
+constexpr auto kPatience = 5ms;  // with an accepted connection that no offer has come for
+constexpr auto kMarkLife = 10s;  // longer than any offer is under way
+constexpr std::size_t kMostMarks = 16384;
+constexpr auto kNotYet = 300us;  // the last packet of the handshake may be under way
+constexpr int kTries = 12;
+constexpr int kVain = 3;
+constexpr std::chrono::milliseconds kLongestPause{60'000};
+
+}  // namespace
+
+struct Remote::Incoming {
+  Route route;
+  control::Offer offer;
+  std::shared_ptr<local::Mailbox> mailbox;
+  int family = AF_INET;  // of the server's socket
+  int tries = 0;
+  local::FastName name() const {
+    local::FastName name;  // without a namespace: it is of another node
+    name.client_family = offer.client_family;
+    name.server_family = family;
+    name.client = offer.client;
+    name.server = offer.server;
+    name.service = offer.service;
+    return name;
+  }
+};
+
+void Remote::on_offer(const Route& route, const control::Offer& offer) {
+  auto incoming = std::make_shared<Incoming>();
+  incoming->route = route;
+  incoming->offer = offer;
+  const auto& own = network_.addresses();
+  // A peer speaks for its own connections to us only.
+  if (offer.client.address != route.peer || offer.client.port == 0 ||
+      std::find(own.begin(), own.end(), offer.server.address) == own.end()) {
+    peers_->refuse(route, Refusal::kNotKnown);
+    return;
+  }
+  {
+    const std::lock_guard guard{offers_mutex_};
+    patience_.erase(route.peer);
+    const auto found = marks_.find({offer.client, offer.server});
+    if (found != marks_.end() && is_ahead(found->second)) {
+      marks_.erase(found);
+      peers_->refuse(route, Refusal::kGoneAhead);
+      return;
+    }
+  }
+  consider(incoming);
+}
+
+void Remote::consider(const std::shared_ptr<Incoming>& incoming) {
+  const control::Offer& offer = incoming->offer;
+  const auto state = network_.look_up(*network_.self(), offer.server, offer.client);
+  if (!state || !state->established) {
+    if (++incoming->tries < kTries) {
+      loop_.after(kNotYet, [this, incoming] { consider(incoming); });
+    } else {
+      peers_->refuse(incoming->route, Refusal::kNotKnown);
+    }
+    return;
+  }
+  if (state->inode != 0) {
+    // Accepted. By somebody who waits for us, or before this peer was known.
+    const std::lock_guard guard{offers_mutex_};
+    const auto found = marks_.find({offer.client, offer.server});
+    if (found == marks_.end() || found->second.mark != Mark::kExpected) {
+      peers_->refuse(incoming->route, Refusal::kGoneAhead);
+      return;
+    }
+  }
+  incoming->family = state->family;
+  incoming->mailbox = services_.listeners.mailbox(offer.server.port, state->family);
+  if (incoming->mailbox == nullptr) {
+    peers_->refuse(incoming->route, Refusal::kNotListening);
+    return;
+  }
+  if (incoming->route.kind == Kind::kHost &&
+      services_.listeners.privileged(offer.server.port, state->family)) {
+    peers_->refuse(incoming->route, Refusal::kOther);
+    return;
+  }
+  fabric::Link* link = peers_->link(incoming->route);
+  if (link == nullptr) return;
+  link->accept(
+      incoming->route.stream, offer.message,
+      [this, incoming] { return make_server_ends(*incoming); },
+      [this, incoming](Result<fabric::Half> half) { granted(incoming, std::move(half)); });
+}
+
+// We act as a client of this node: the end that we keep is the one that bears the name.
+Result<fabric::Ends> Remote::make_server_ends(const Incoming& incoming) {
+  const local::FastName name = incoming.name();
+  const std::size_t room = network_.options().send_buffer;
+  auto ours = local::offer(name, network_.netns(), local::PairKind::kUnix, room);
+  if (!ours) return ours.error();
+  auto theirs = incoming.mailbox->take(name.client, name.server);
+  if (!theirs) return Error{ECONNRESET, "mailbox"};
+  local::prepare_accepted_end(theirs->socket.get(), room);
+  return fabric::Ends{std::move(theirs->socket), std::move(*ours)};
+}
+
+void Remote::granted(const std::shared_ptr<Incoming>& incoming, Result<fabric::Half> half) {
+  const Route& route = incoming->route;
+  const auto give_up = [&](Refusal why) {
+    half = Error{ECANCELED, ""};
+    if (fabric::Link* link = peers_->link(route)) link->abandon(route.stream);
+    peers_->refuse(route, why);
+  };
+  if (!half) {
+    log::debug("sandbox", "offer of {}: {}", to_text(route.peer), describe(half.error()));
+    const int error = half.error().number;
+    return give_up(error == ENOBUFS || error == EMFILE || error == EAGAIN ? Refusal::kNoRoom
+                                                                          : Refusal::kOther);
+  }
+  const local::FastName name = incoming->name();
+  local::Offer offer;
+  offer.client = name.client;
+  offer.server = name.server;
+  offer.kind = local::PairKind::kUnix;
+  if (route.kind == Kind::kHost) {
+    offer.kind = local::PairKind::kTcp;
+    const int socket = half->application.get();
+    if (!host::as_family(socket, incoming->family) || !sockets_.add(socket, {name, false}))
+      return give_up(Refusal::kOther);
+  } else {
+    remember_stream(name, false, route.kind);
+  }
+  const auto decision = std::make_shared<std::atomic<Decision>>(Decision::kPending);
+  offer.decision = decision;
+  offer.socket = std::move(half->application);
+  {
+    const std::lock_guard guard{offers_mutex_};
+    const auto found = marks_.find({name.client, name.server});
+    const bool ahead = found != marks_.end() && is_ahead(found->second);
+    if (found != marks_.end()) marks_.erase(found);
+    if (ahead || !incoming->mailbox->put(std::move(offer)))
+      return give_up(ahead ? Refusal::kGoneAhead : Refusal::kBusy);
+  }
+  decisions_[{route.session, route.stream}] = {{name.client, name.server}, decision};
+  if (!peers_->accept(route, incoming->family, std::move(half->message)))
+    decide(route, Decision::kWithdrawn);
+}
+
+void Remote::decide(const Route& route, Decision decision) {
+  const auto found = decisions_.find({route.session, route.stream});
+  if (found == decisions_.end()) return;
+  found->second.decision->store(decision);
+  decisions_.erase(found);
+  if (decision == Decision::kWithdrawn)
+    if (fabric::Link* link = peers_->link(route)) link->abandon(route.stream);
+  // The reset of the TCP connection, which comes with the confirmation, wakes whoever waits.
+  if (decision != Decision::kConfirmed) options_.nudge();
+}
+
+void Remote::on_confirm(const Route& route) { decide(route, Decision::kConfirmed); }
+void Remote::on_withdraw(const Route& route) { decide(route, Decision::kWithdrawn); }
+
+void Remote::on_link_down(const IpAddress& peer, std::uint64_t session, Kind kind) {
+  log::debug("sandbox", "{}: {} is down", to_text(peer), fabric::name(kind));
+  bool any = false;
+  for (auto entry = decisions_.begin(); entry != decisions_.end();) {
+    if (entry->first.first != session) {
+      ++entry;
+      continue;
+    }
+    entry->second.decision->store(Decision::kLost);
+    entry = decisions_.erase(entry);
+    any = true;
+  }
+  if (any) options_.nudge();
+}
+
+void Remote::on_pass(const IpAddress& peer, const Endpoint& client, const Endpoint& server) {
+  if (client.address != peer) return;
+  {
+    const std::lock_guard guard{offers_mutex_};
+    patience_.erase(peer);
+    mark({client, server}, Mark::kPassed);
+  }
+  options_.nudge();
+}
+
+// Old ones are of another connection with the same ports.
+bool Remote::is_ahead(const Marked& marked) {
+  return marked.mark == Mark::kGoneAhead && Clock::now() - marked.at < kMarkLife;
+}
+
+void Remote::mark(const Tuple& tuple, Mark mark) {
+  const auto now = Clock::now();
+  if (marks_.size() >= kMostMarks) {
+    std::erase_if(marks_, [&](const auto& entry) { return now - entry.second.at > kMarkLife; });
+    if (marks_.size() >= kMostMarks) marks_.clear();
+  }
+  marks_[tuple] = {mark, now};
+}
+
+bool Remote::impatient(const IpAddress& client) const {
+  const auto found = patience_.find(client);
+  return found != patience_.end() && found->second.vain >= kVain &&
+         Clock::now() < found->second.resume;
+}
+
+bool Remote::expects(const Endpoint& client, const Endpoint& server) {
+  if (state(client.address) != control::State::kShunt) return false;
+  const std::lock_guard guard{offers_mutex_};
+  if (!impatient(client.address) && !marks_.contains({client, server}))
+    mark({client, server}, Mark::kExpected);
+  return true;
+}
+
+bool Remote::keep_waiting(const Endpoint& client, const Endpoint& server,
+                          std::chrono::nanoseconds age) {
+  const std::lock_guard guard{offers_mutex_};
+  const auto found = marks_.find({client, server});
+  if (found == marks_.end() || found->second.mark != Mark::kExpected) return false;
+  if (age < kPatience) return true;
+  services_.statistics.count(Path::kAcceptedInVain);
+  Patience& patience = patience_[client.address];
+  if (++patience.vain >= kVain) {
+    patience.resume = Clock::now() + patience.pause;
+    patience.pause = std::min(patience.pause * 2, kLongestPause);
+  }
+  return false;
+}
+
+std::optional<local::Offer> Remote::go_ahead(local::Mailbox& mailbox, const Endpoint& client,
+                                             const Endpoint& server) {
+  const std::lock_guard guard{offers_mutex_};
+  if (auto offer = mailbox.take(client, server)) return offer;
+  mark({client, server}, Mark::kGoneAhead);
+  return std::nullopt;
+}
+
+}  // namespace shunt::sandbox

@@ -1,0 +1,293 @@
+// The client's half across nodes.
+//
+//   connect()   the answering thread: what may be used; the call is kept
+//   begin       a route, and a stream on its link: our end
+//   opened      OFFER
+//   answered    ACCEPT: the other end lies in the listener's mailbox, and will be handed out
+//                       unless we withdraw
+//   swap        the descriptor is replaced, CONFIRM, the TCP connection is reset
+//   stay        at any point before that: the program keeps the TCP connection, which is what it
+//               has all the time
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+
+#include "netstack/base/log.h"
+#include "netstack/host/host_fabric.h"
+#include "sandbox/host_rights.h"
+#include "sandbox/remote.h"
+
+namespace shunt::sandbox {
+namespace {
+
+using fabric::Kind;
+using namespace std::chrono_literals;
+
+constexpr auto kLongest = 500ms;  // for one connect; the protocol has shorter bounds of its own
+
+Path path_over(Kind kind) {
+  switch (kind) {
+    case Kind::kWindow:
+    case Kind::kMemory:
+      return Path::kOverWindow;
+    case Kind::kVerbs:
+      return Path::kOverVerbs;
+    case Kind::kHost:
+      break;
+  }
+  return Path::kOverHost;
+}
+
+Path why(control::Refusal refusal) {
+  switch (refusal) {
+    case control::Refusal::kNotListening:
+      return Path::kNotPublished;
+    case control::Refusal::kNotKnown:
+      return Path::kNotAtServer;
+    case control::Refusal::kGoneAhead:
+      return Path::kServerWentAhead;
+    case control::Refusal::kNoRoom:
+      return Path::kFabricFull;
+    case control::Refusal::kNoAnswer:
+      return Path::kPeerSilent;
+    case control::Refusal::kLost:
+      return Path::kPeerLost;
+    case control::Refusal::kBusy:
+    case control::Refusal::kOther:
+      break;
+  }
+  return Path::kPeerRefused;
+}
+
+}  // namespace
+
+struct Remote::Connect {
+  CallId call;  // guarded by connects_mutex_ until it is taken out
+  GuestFd number{};
+  Established connection;
+  local::FastName name;
+  std::vector<Kind> only;
+  std::shared_ptr<const SocketOptions> noted;
+  control::Route route;
+  UniqueFd application;
+  Clock::time_point until{};
+};
+
+Reply Remote::connect(Call& call, Established connection, const local::FastName& name) {
+  const bool lingers = lingers_zero(connection.tcp.get());
+  std::vector<Kind> only;
+  // Real TCP where the program could see the difference.
+  if (lingers || network_.options().pair == config::Pair::kTcp) only = {Kind::kHost};
+  if (call.container().may_reconfigure_node(call.guest.tid())) {
+    const bool none = !only.empty();
+    only = {Kind::kVerbs, Kind::kWindow};
+    if (none) only.clear();
+    if (none) {
+      services_.statistics.count(Path::kPrivileged);
+      pass(name);
+      return Return{
+          0, [&unheard = services_.unheard, cookie = connection.cookie](const Status& delivered) {
+            if (!delivered) unheard.add(cookie);
+          }};
+    }
+  }
+  auto op = std::make_shared<Connect>();
+  op->call = call.identity;
+  op->number = call.fd();
+  op->noted = services_.notes.get(connection.cookie);
+  op->connection = std::move(connection);
+  op->name = name;
+  op->only = std::move(only);
+  op->until = Clock::now() + kLongest;
+  {
+    const std::lock_guard guard{connects_mutex_};
+    connects_[op->connection.cookie] = op;
+  }
+  post([this, op] { begin(op); });
+  return Later{};
+}
+
+void Remote::pass(const local::FastName& name) {
+  post([this, name] { peers_->pass(name.server.address, name.client, name.server); });
+}
+
+bool Remote::take_over(std::uint64_t cookie, const CallId& call) {
+  const std::lock_guard guard{connects_mutex_};
+  const auto found = connects_.find(cookie);
+  if (found == connects_.end()) return false;
+  found->second->call = call;
+  return true;
+}
+
+/// Once: whoever gets it answers the call.
+std::optional<CallId> Remote::take_out(const Connecting& op) {
+  const std::lock_guard guard{connects_mutex_};
+  const auto found = connects_.find(op->connection.cookie);
+  if (found == connects_.end() || found->second != op) return std::nullopt;
+  connects_.erase(found);
+  return op->call;
+}
+
+void Remote::begin(const Connecting& op) {
+  const IpAddress& peer = op->name.server.address;
+  const auto route = peers_->route(peer, op->only);
+  if (!route) {
+    const bool other = !op->only.empty() && peers_->route(peer);
+    const bool host_only = op->only.size() == 1;
+    stay(op, other && !host_only ? Path::kPrivileged : Path::kNoLink, true);
+    return;
+  }
+  op->route = *route;
+  peers_->link(op->route)->open(
+      op->route.stream, [this, op] { return make_client_ends(*op); },
+      [this, op](Result<fabric::Half> half) { opened(op, std::move(half)); });
+}
+
+// The application's end is named like any fast socket; ours is what the engine's listener accepts.
+Result<fabric::Ends> Remote::make_client_ends(const Connect& op) {
+  const auto name = local::encode(op.name);
+  if (!name) return Error{ENAMETOOLONG, "fast name"};
+  fabric::Ends ends;
+  ends.application = UniqueFd{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+  const SockAddress own = local::abstract_address(*name);
+  if (::bind(ends.application.get(), own.get(), own.length) < 0) return last_error("bind");
+  const std::size_t room = network_.options().send_buffer;
+  local::prepare_unix_end(ends.application.get(), room);
+  SockAddress engine;
+  engine.length = sizeof engine.storage;
+  if (::getsockname(engine_.get(), engine.get(), &engine.length) < 0 ||
+      ::connect(ends.application.get(), engine.get(), engine.length) < 0)
+    return last_error("connect");
+  ends.ours = UniqueFd{::accept4(engine_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
+  if (!ends.ours.valid()) return last_error("accept4");
+  local::prepare_accepted_end(ends.ours.get(), room);
+  return ends;
+}
+
+void Remote::opened(const Connecting& op, Result<fabric::Half> half) {
+  if (!half) {
+    if (auto* link = peers_->link(op->route)) link->abandon(op->route.stream);
+    const int error = half.error().number;
+    stay(op,
+         error == EADDRINUSE     ? Path::kNameInUse
+         : error == ENAMETOOLONG ? Path::kNameTooLong
+         : error == ECONNRESET   ? Path::kPeerLost
+                                 : Path::kFabricFull,
+         true);
+    return;
+  }
+  op->application = std::move(half->application);
+  control::Offer offer;
+  offer.client = op->name.client;
+  offer.server = op->name.server;
+  offer.service = op->name.service;
+  offer.client_family = op->name.client_family;
+  offer.message = std::move(half->message);
+  peers_->offer(op->route, std::move(offer),
+                [this, op](Result<control::Accept, control::Refusal> answer) {
+                  answered(op, std::move(answer));
+                });
+}
+
+void Remote::answered(const Connecting& op, Result<control::Accept, control::Refusal> answer) {
+  fabric::Link* link = peers_->link(op->route);
+  if (!answer) {
+    op->application.reset();
+    if (link != nullptr) link->abandon(op->route.stream);
+    stay(op, why(answer.error()), false);
+    return;
+  }
+  op->name.server_family = answer->server_family;
+  Status completed = link == nullptr ? Status{Error{ECONNRESET, "link"}}
+                                     : link->complete(op->route.stream, answer->message);
+  if (completed && op->route.kind == Kind::kHost)
+    completed = host::as_family(op->application.get(), op->connection.family);
+  if (!completed) {
+    log::debug("sandbox", "fabric: {}", describe(completed.error()));
+    op->application.reset();
+    peers_->withdraw(op->route);
+    if (link != nullptr) link->abandon(op->route.stream);
+    stay(op, link == nullptr ? Path::kPeerLost : Path::kSupervisorError, false);
+    return;
+  }
+  swap(op);
+}
+
+void Remote::swap(const Connecting& op) {
+  const Kind kind = op->route.kind;
+  const int tcp = op->connection.tcp.get();
+  const int fast = op->application.get();
+  std::uint64_t fast_cookie = 0;
+  if (const auto cookie = socket_cookie(fast)) fast_cookie = *cookie;
+  local::carry_socket_options(tcp, fast);
+  bool kept = true;
+  if (kind == Kind::kHost) {
+    carry_buffers(tcp, fast);
+    apply_options(fast, *op->noted);
+    kept = sockets_.add(fast, {op->name, true});
+  } else {
+    services_.notes.put(fast_cookie, op->noted);
+    remember_stream(op->name, true, kind);
+  }
+  const auto call = take_out(op);
+  if (!call) return;  // cannot be: only the end of a connect takes it out
+  ProcessGuest guest{call->tid, call->id, call->container->notify, pidfds_};
+  const auto give_up = [&](Path reason) {
+    op->application.reset();
+    peers_->withdraw(op->route);
+    if (auto* link = peers_->link(op->route)) link->abandon(op->route.stream);
+    services_.statistics.count(reason);
+    deliver(services_, *call,
+            Return{0, [this, cookie = op->connection.cookie](const Status& delivered) {
+                     if (!delivered) services_.unheard.add(cookie);
+                   }});
+  };
+  if (!kept || !repair_epolls(services_, guest, op->number, fast))
+    return give_up(Path::kSupervisorError);
+  if ((op->connection.info.flags & O_NONBLOCK) == 0) ::fcntl(fast, F_SETFL, 0);
+  deliver(services_, *call,
+          put_in_place(services_, *call, op->number, std::move(op->connection), watch_,
+                       {std::move(op->application), fast_cookie, path_over(kind),
+                        [this, route = op->route](bool upgraded) {
+                          if (upgraded) {
+                            peers_->confirm(route);
+                            return;
+                          }
+                          peers_->withdraw(route);
+                          if (auto* link = peers_->link(route)) link->abandon(route.stream);
+                        }}));
+}
+
+void Remote::stay(const Connecting& op, Path reason, bool pass) {
+  const auto call = take_out(op);
+  if (!call) return;
+  services_.statistics.count(reason);
+  if (pass) peers_->pass(op->name.server.address, op->name.client, op->name.server);
+  deliver(services_, *call,
+          Return{0, [this, cookie = op->connection.cookie](const Status& delivered) {
+                   if (!delivered) services_.unheard.add(cookie);
+                 }});
+}
+
+// A fabric that never answers must not hold a program up.
+void Remote::keep_house() {
+  std::vector<Connecting> late;
+  {
+    const std::lock_guard guard{connects_mutex_};
+    const auto now = Clock::now();
+    for (const auto& [cookie, op] : connects_)
+      if (op->until < now) late.push_back(op);
+  }
+  for (const Connecting& op : late) {
+    op->application.reset();
+    peers_->withdraw(op->route);
+    if (auto* link = peers_->link(op->route)) link->abandon(op->route.stream);
+    stay(op, Path::kPeerSilent, false);
+  }
+  loop_.after(kHousekeeping, [this] { keep_house(); });
+}
+
+}  // namespace shunt::sandbox
