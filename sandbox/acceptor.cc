@@ -151,6 +151,10 @@ Reply Acceptor::hand_out(const AcceptRequest& request, Guest& guest,
         ::setsockopt(socket, option.level, option.name, option.value.data(),
                      static_cast<socklen_t>(option.value.size()));
     }
+    if (arrival.offer->decision != nullptr) {
+      const linger none{};
+      ::setsockopt(socket, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+    }
     local::carry_socket_options(arrival.tcp.get(), socket);
   }
   const Path path = fast && arrival.offer->decision ? Path::kAcceptedOverFabric

@@ -151,6 +151,10 @@ void Remote::granted(const std::shared_ptr<Incoming>& incoming, Result<fabric::H
     const int socket = half->application.get();
     if (!host::as_family(socket, incoming->family) || !sockets_.add(socket, {name, false}))
       return give_up(Refusal::kOther);
+    // Closed before anybody has accepted it, it is reset, as Linux does. Undone when it is handed
+    // out.
+    const linger at_once{1, 0};
+    ::setsockopt(socket, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
   } else {
     remember_stream(name, false, route.kind);
   }

@@ -265,7 +265,8 @@ Reply put_in_place(Services& services, const CallId& call, GuestFd number, Estab
   reply.close_on_exec = (connection.info.flags & O_CLOEXEC) != 0;
   reply.error = connection.error;
   auto replaced = std::make_shared<bool>(false);
-  reply.replaced = [&services, replaced, identity = call, number = static_cast<int>(number),
+  const bool told = connection.error == 0;
+  reply.replaced = [&services, replaced, told, fast_cookie = replacement.cookie, identity = call, number = static_cast<int>(number),
                     close_on_exec = reply.close_on_exec, path = replacement.path,
                     ended = std::move(replacement.ended),
                     old = LettingGo{std::move(connection.tcp), connection.info.inode, watch}](
@@ -287,12 +288,13 @@ Reply put_in_place(Services& services, const CallId& call, GuestFd number, Estab
     }
     if (shared && shared->valid()) abandon(shared->get());
     *replaced = true;
+    // Now: when the call has returned, another thread may get the next one.
+    if (!told) services.unheard.add(fast_cookie);
     end(path, true);
   };
-  const bool told = connection.error == 0;
   reply.answered = [&services, replaced, fast_cookie = replacement.cookie, told,
                     tcp_cookie = connection.cookie](const Status& delivered) {
-    if (*replaced && (!delivered || !told)) services.unheard.add(fast_cookie);
+    if (*replaced && !delivered && told) services.unheard.add(fast_cookie);
     if (!*replaced && !delivered && told) services.unheard.add(tcp_cookie);
     if (*replaced) services.notes.forget(tcp_cookie);
   };

@@ -6,8 +6,8 @@
 //
 // For tests and for comparing a program with and without supervision. Pods started with the same
 // --state are pods of one node. Without --netns a fresh namespace with only loopback is used.
-// The namespace it is started in is the node's. --fabrics is fabrics.enabled, separated by commas.
-// Like a container, the command may not get CAP_NET_ADMIN, unless --privileged.
+// The namespace it is started in is the node's. --fabrics is fabrics.enabled, separated by commas;
+// none without it. Like a container, the command may not get CAP_NET_ADMIN, unless --privileged.
 // --stats prints on standard error at the end how calls and connections went, one per line.
 // Exits as the command does.
 
@@ -83,6 +83,7 @@ std::vector<config::FabricName> parse_fabrics(const std::string& list) {
 
 Options parse(char** argv) {
   Options options;
+  options.supervisor.fabrics.enabled.clear();
   const auto value = [&] {
     if (argv[1] == nullptr) usage();
     return std::string{*++argv};
