@@ -1,6 +1,10 @@
 #include "sandbox/fabrics.h"
 
+#include <algorithm>
+
 #include "netstack/host/host_fabric.h"
+#include "netstack/verbs/fabric.h"
+#include "netstack/window/window_fabric.h"
 
 namespace shunt::sandbox {
 namespace {
@@ -17,6 +21,32 @@ OfferedFabric make_host(EventLoop& loop, const config::HostFabric& options, int 
   return {"host", std::move(*made), {}};
 }
 
+OfferedFabric made(std::string name, Result<std::unique_ptr<fabric::Fabric>> fabric) {
+  if (!fabric) return {std::move(name), nullptr, describe(fabric.error())};
+  return {std::move(name), std::move(*fabric), {}};
+}
+
+OfferedFabric make_window(EventLoop& loop, const config::WindowFabric& options) {
+  window::Options wanted;
+  wanted.directory = options.directory;
+  wanted.memory = static_cast<std::uint32_t>(std::min(options.memory, std::uint64_t{1} << 31U));
+  return made("window", window::make_fabric(loop, std::move(wanted)));
+}
+
+OfferedFabric make_verbs(EventLoop& loop, const config::VerbsFabric& options, int node_netns) {
+  verbs::Options wanted;
+  wanted.device = options.device;
+  wanted.gid_index = options.gid_index;
+  wanted.memory = options.memory;
+  wanted.queue_pairs = options.queue_pairs;
+  wanted.ring.streams = options.streams;
+  wanted.node_netns = node_netns;
+  auto fabric = made("verbs", verbs::make_fabric(loop, wanted));
+  if (fabric.fabric == nullptr && fabric.why.find("ENODEV") != std::string::npos)
+    fabric.why = "this host has no RDMA device";
+  return fabric;
+}
+
 }  // namespace
 
 std::vector<OfferedFabric> make_fabrics(EventLoop& loop, const config::Fabrics& options,
@@ -28,10 +58,10 @@ std::vector<OfferedFabric> make_fabrics(EventLoop& loop, const config::Fabrics& 
         result.push_back(make_host(loop, options.host, node_netns));
         break;
       case config::FabricName::kWindow:
-        result.push_back({"window", nullptr, "this build has no window fabric"});
+        result.push_back(make_window(loop, options.window));
         break;
       case config::FabricName::kVerbs:
-        result.push_back({"verbs", nullptr, "this build has no verbs fabric"});
+        result.push_back(make_verbs(loop, options.verbs, node_netns));
         break;
     }
   }
