@@ -118,8 +118,11 @@ Result<Arrival> Acceptor::next(Listener& listener, int socket, Worker& worker) c
       const auto open = services_->network->table().undecided(pod->slot);
       if (open.any()) arrival.undecided.push_back(open);
     }
-    if (Remote* remote = services_->remote;
-        arrival.foreign && remote != nullptr && remote->expects(arrival.client, arrival.server)) {
+    Remote* remote = services_->remote;
+    if (arrival.foreign && remote != nullptr &&
+        remote->state(arrival.client.address) == control::State::kShunt) {
+      arrival.server = local_endpoint(arrival.tcp.get()).value_or(Endpoint{});
+      remote->expect(arrival.client, arrival.server);
       arrival.foreign = false;
       arrival.remote = remote;
     }

@@ -173,7 +173,8 @@ class Pod {
   UnheardConnects unheard_;
   EpollCache epolls_;
   Listeners listeners_;
-  Services services_{nullptr, statistics_, notes_, unheard_, epolls_, listeners_, acceptor_};
+  Services services_{nullptr, nullptr,    statistics_, notes_, unheard_,
+                     epolls_, listeners_, acceptor_,   {}};
   std::uint64_t last_id_ = 0;
 };
 

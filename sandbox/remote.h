@@ -87,9 +87,9 @@ class Remote final : private control::Delegate {
   /// gets the answer.
   bool take_over(std::uint64_t cookie, const CallId& call);
 
-  /// Whether an offer may come for a connection that has just been accepted. Then go_ahead() must
-  /// be asked before the program gets the TCP socket, unless data has arrived on that.
-  bool expects(const Endpoint& client, const Endpoint& server);
+  /// A connection from a pod whose state is kShunt has been accepted: an offer may come. go_ahead()
+  /// must be asked before the program gets the TCP socket, unless data has arrived on that.
+  void expect(const Endpoint& client, const Endpoint& server);
   bool keep_waiting(const Endpoint& client, const Endpoint& server, std::chrono::nanoseconds age);
   /// The offer, if it has come; otherwise none will be taken for this connection any more.
   std::optional<local::Offer> go_ahead(local::Mailbox& mailbox, const Endpoint& client,
@@ -124,6 +124,7 @@ class Remote final : private control::Delegate {
   void answered(const Connecting& op, Result<control::Accept, control::Refusal> answer);
   void swap(const Connecting& op);
   void stay(const Connecting& op, Path reason, bool pass);
+  Reply on_tcp(const Established& connection);
   std::optional<CallId> take_out(const Connecting& op);
 
   // Server's half. Fabric thread.

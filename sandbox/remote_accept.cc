@@ -233,12 +233,10 @@ bool Remote::impatient(const IpAddress& client) const {
          Clock::now() < found->second.resume;
 }
 
-bool Remote::expects(const Endpoint& client, const Endpoint& server) {
-  if (state(client.address) != control::State::kShunt) return false;
+void Remote::expect(const Endpoint& client, const Endpoint& server) {
   const std::lock_guard guard{offers_mutex_};
   if (!impatient(client.address) && !marks_.contains({client, server}))
     mark({client, server}, Mark::kExpected);
-  return true;
 }
 
 bool Remote::keep_waiting(const Endpoint& client, const Endpoint& server,

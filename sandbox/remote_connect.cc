@@ -70,7 +70,6 @@ struct Remote::Connect {
   Established connection;
   local::FastName name;
   std::vector<Kind> only;
-  std::shared_ptr<const SocketOptions> noted;
   control::Route route;
   UniqueFd application;
   Clock::time_point until{};
@@ -97,7 +96,6 @@ Reply Remote::connect(Call& call, Established connection, const local::FastName&
   auto op = std::make_shared<Connect>();
   op->call = call.identity;
   op->number = call.fd();
-  op->noted = services_.notes.get(connection.cookie);
   op->connection = std::move(connection);
   op->name = name;
   op->only = std::move(only);
@@ -108,6 +106,14 @@ Reply Remote::connect(Call& call, Established connection, const local::FastName&
   }
   post([this, op] { begin(op); });
   return Later{};
+}
+
+/// The answer of a connect(2) that succeeded and stays as it is.
+Reply Remote::on_tcp(const Established& connection) {
+  if (connection.error != 0) return Fail{connection.error};
+  return Return{0, [this, cookie = connection.cookie](const Status& delivered) {
+                  if (!delivered) services_.unheard.add(cookie);
+                }};
 }
 
 void Remote::pass(const local::FastName& name) {
@@ -226,10 +232,10 @@ void Remote::swap(const Connecting& op) {
   bool kept = true;
   if (kind == Kind::kHost) {
     carry_buffers(tcp, fast);
-    apply_options(fast, *op->noted);
+    apply_options(fast, *op->connection.noted);
     kept = sockets_.add(fast, {op->name, true});
   } else {
-    services_.notes.put(fast_cookie, op->noted);
+    services_.notes.put(fast_cookie, op->connection.noted);
     remember_stream(op->name, true, kind);
   }
   const auto call = take_out(op);
@@ -240,10 +246,7 @@ void Remote::swap(const Connecting& op) {
     peers_->withdraw(op->route);
     if (auto* link = peers_->link(op->route)) link->abandon(op->route.stream);
     services_.statistics.count(reason);
-    deliver(services_, *call,
-            Return{0, [this, cookie = op->connection.cookie](const Status& delivered) {
-                     if (!delivered) services_.unheard.add(cookie);
-                   }});
+    deliver(services_, *call, on_tcp(op->connection));
   };
   if (!kept || !repair_epolls(services_, guest, op->number, fast))
     return give_up(Path::kSupervisorError);
@@ -266,10 +269,7 @@ void Remote::stay(const Connecting& op, Path reason, bool pass) {
   if (!call) return;
   services_.statistics.count(reason);
   if (pass) peers_->pass(op->name.server.address, op->name.client, op->name.server);
-  deliver(services_, *call,
-          Return{0, [this, cookie = op->connection.cookie](const Status& delivered) {
-                   if (!delivered) services_.unheard.add(cookie);
-                 }});
+  deliver(services_, *call, on_tcp(op->connection));
 }
 
 // A fabric that never answers must not hold a program up.

@@ -266,9 +266,9 @@ Reply put_in_place(Services& services, const CallId& call, GuestFd number, Estab
   reply.error = connection.error;
   auto replaced = std::make_shared<bool>(false);
   const bool told = connection.error == 0;
-  reply.replaced = [&services, replaced, told, fast_cookie = replacement.cookie, identity = call, number = static_cast<int>(number),
-                    close_on_exec = reply.close_on_exec, path = replacement.path,
-                    ended = std::move(replacement.ended),
+  reply.replaced = [&services, replaced, told, fast_cookie = replacement.cookie, identity = call,
+                    number = static_cast<int>(number), close_on_exec = reply.close_on_exec,
+                    path = replacement.path, ended = std::move(replacement.ended),
                     old = LettingGo{std::move(connection.tcp), connection.info.inode, watch}](
                        const Status& placed) mutable {
     const auto end = [&](Path how, bool upgraded) {

@@ -22,5 +22,7 @@ struct Finding {
 
 std::vector<Finding> check_kernel();
 std::vector<Finding> check_programs(const std::string& config_path);
+/// What connections to other nodes could go over. Makes the nftables table if it is wanted.
+std::vector<Finding> check_fabrics(const std::string& config_path);
 
 }  // namespace shunt::command

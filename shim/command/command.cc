@@ -27,6 +27,7 @@ const char* word(Fitness fitness) {
 int run_check(const std::string& config_path, bool json) {
   std::vector<Finding> findings = check_kernel();
   for (auto& finding : check_programs(config_path)) findings.push_back(std::move(finding));
+  for (auto& finding : check_fabrics(config_path)) findings.push_back(std::move(finding));
   bool fit = true;
   bool whole = true;
   nlohmann::ordered_json list = nlohmann::ordered_json::array();

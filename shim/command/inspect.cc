@@ -5,6 +5,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -64,6 +65,52 @@ bool is_named(const Json& document, const std::string& name) {
 
 std::string shortened(const std::string& id) { return id.size() == 64 ? id.substr(0, 13) : id; }
 
+void print_other_nodes(const Json& across) {
+  if (!across.value("enabled", false)) {
+    if (across.contains("why_not"))
+      std::printf("\n  nothing goes to other nodes: %s\n", text_of(across, "why_not").c_str());
+    return;
+  }
+  Table offered{{"FABRIC", "OFFERED"}};
+  for (const Json& fabric : list_of(across, "fabrics"))
+    offered.add({text_of(fabric, "fabric"),
+                 fabric.value("offered", false) ? "yes" : "no: " + text_of(fabric, "why_not")});
+  if (!offered.empty()) std::printf("\n%s", offered.text(2).c_str());
+
+  Table peers{{"PEER", "POD", "NODE", "STATE", "FABRIC", "LINK", "STREAMS", "OFFERS", "REFUSED"}};
+  Table links{{"LINK TO", "FABRIC", "COUNTER", "VALUE"}};
+  Table streams{
+      {"STREAM OF", "FABRIC", "ID", "STATE", "SENT", "RECEIVED", "CREDIT", "RING", "STALLS"}};
+  for (const Json& peer : list_of(across, "peers")) {
+    const std::string address = text_of(peer, "address");
+    const Json& offers = list_of(peer, "offers");
+    for (const Json& fabric : list_of(peer, "fabrics")) {
+      const Json& link = list_of(fabric, "link");
+      const Json& carried = list_of(link, "streams");
+      const std::string name = text_of(fabric, "fabric");
+      const std::string why = text_of(fabric, "why");
+      peers.add(
+          {address, shortened(text_of(peer, "pod")), text_of(peer, "node"), text_of(peer, "phase"),
+           name, text_of(fabric, "state") + (why == "-" ? "" : ": " + why),
+           std::to_string(carried.size()), text_of(offers, "made"), text_of(offers, "refused")});
+      const Json& counters = list_of(link, "counters");
+      for (const auto& counter : counters.items())
+        if (counter.value() != 0) links.add({address, name, counter.key(), counter.value().dump()});
+      constexpr std::size_t kShown = 20;  // all of them are in the JSON
+      for (std::size_t i = 0; i < std::min(carried.size(), kShown); ++i)
+        streams.add({address, name, text_of(carried[i], "id"), text_of(carried[i], "state"),
+                     text_of(carried[i], "sent_bytes"), text_of(carried[i], "received_bytes"),
+                     text_of(carried[i], "credit_bytes"), text_of(carried[i], "ring_bytes"),
+                     text_of(carried[i], "stalls")});
+    }
+    if (list_of(peer, "fabrics").empty())
+      peers.add({address, "-", "-", text_of(peer, "phase") + ": " + text_of(peer, "why"), "-", "-",
+                 "0", text_of(offers, "made"), text_of(offers, "refused")});
+  }
+  for (const Table* table : {&peers, &links, &streams})
+    if (!table->empty()) std::printf("\n%s", table->text(2).c_str());
+}
+
 void print_pod(const Json& document) {
   const Json& pod = list_of(document, "pod");
   const std::string name = text_of(pod, "name") == "-" ? ""
@@ -95,13 +142,16 @@ void print_pod(const Json& document) {
         {text_of(listener, "address"), listener.value("supervised", false) ? "yes" : "no"});
   if (!listeners.empty()) std::printf("\n%s", listeners.text(2).c_str());
 
-  Table connections{{"FAST CONNECTION", "PEER", "DIRECTION", "UNREAD", "UNSENT", "PEER POD"}};
+  Table connections{
+      {"FAST CONNECTION", "PEER", "DIRECTION", "UNREAD", "UNSENT", "OVER", "PEER POD"}};
   for (const Json& connection : list_of(document, "connections"))
     connections.add({text_of(connection, "local"), text_of(connection, "remote"),
                      text_of(connection, "direction"), text_of(connection, "unread_bytes"),
-                     text_of(connection, "unsent_bytes"),
+                     text_of(connection, "unsent_bytes"), text_of(connection, "fabric"),
                      shortened(text_of(connection, "peer_pod"))});
   if (!connections.empty()) std::printf("\n%s", connections.text(2).c_str());
+
+  if (document.contains("across_nodes")) print_other_nodes(document["across_nodes"]);
 
   Table paths{{"CONNECTIONS BY PATH", "COUNT"}};
   for (const Json& path : list_of(document, "paths"))

@@ -36,6 +36,72 @@ Json containers_of(const task::Service& service, const Supervision& supervision)
   return list;
 }
 
+Json link_of(const fabric::LinkView& link) {
+  Json streams = Json::array();
+  for (const fabric::StreamView& stream : link.streams)
+    streams.push_back({{"id", stream.id},
+                       {"state", stream.state},
+                       {"sent_bytes", stream.sent},
+                       {"received_bytes", stream.received},
+                       {"credit_bytes", stream.credit},
+                       {"ring_bytes", stream.ring},
+                       {"stalls", stream.stalls}});
+  Json counters = Json::object();
+  for (const auto& [name, count] : link.counters) counters[name] = count;
+  return {{"state", link.state}, {"counters", counters}, {"streams", streams}};
+}
+
+Json peer_of(const control::PeerView& peer) {
+  Json entry{{"address", to_text(peer.address)},
+             {"phase", peer.phase},
+             {"why", text(peer.why)},
+             {"pod", text(peer.pod)},
+             {"node", text(peer.node)},
+             {"called_by_us", peer.dialled}};
+  entry["round_trip_us"] = peer.round_trip ? Json(peer.round_trip->count()) : Json(nullptr);
+  entry["offers"] = {{"made", peer.offered},      {"accepted", peer.accepted},
+                     {"refused", peer.refused},   {"unanswered", peer.unanswered},
+                     {"received", peer.asked},    {"granted", peer.granted},
+                     {"passed_over", peer.passed}};
+  Json& fabrics = entry["fabrics"] = Json::array();
+  for (const control::FabricView& fabric : peer.fabrics) {
+    Json row{{"fabric", fabric::name(fabric.kind)},
+             {"state", fabric.state},
+             {"why", text(fabric.why)},
+             {"attempts", fabric.attempts}};
+    if (fabric.link) row["link"] = link_of(*fabric.link);
+    fabrics.push_back(row);
+  }
+  return entry;
+}
+
+/// Connections to other nodes: what this node offers, and who was met.
+Json across_nodes(const sandbox::Snapshot& snapshot) {
+  if (!snapshot.remote) return {{"enabled", false}, {"why_not", text(snapshot.why_not_remote)}};
+  const sandbox::RemoteView& view = *snapshot.remote;
+  Json result{{"enabled", true}};
+  if (!view.why_not.empty()) result["why_not"] = view.why_not;
+  Json& fabrics = result["fabrics"] = Json::array();
+  for (const auto& fabric : view.fabrics)
+    fabrics.push_back(
+        {{"fabric", fabric.name}, {"offered", fabric.offered}, {"why_not", text(fabric.why)}});
+  Json& peers = result["peers"] = Json::array();
+  for (const control::PeerView& peer : view.peers.peers) peers.push_back(peer_of(peer));
+  result["addresses_without_shim"] = view.peers.not_shunt_total;
+  const control::Counters& counters = view.peers.counters;
+  result["calls"] = {{"made", counters.dials},
+                     {"refused", counters.refused},
+                     {"silent", counters.silent},
+                     {"accepted", counters.accepted},
+                     {"forged", counters.forged},
+                     {"wrong_key", counters.wrong_key},
+                     {"other_version", counters.version},
+                     {"misbehaved", counters.misbehaved},
+                     {"lost", counters.lost},
+                     {"crowded", counters.crowded}};
+  return result;
+}
+
 void add_snapshot(const sandbox::Snapshot& snapshot, Json& document) {
   document["upgrading"] = snapshot.upgrading;
   if (!snapshot.why_not.empty()) document["why_not"] = snapshot.why_not;
@@ -51,7 +117,9 @@ void add_snapshot(const sandbox::Snapshot& snapshot, Json& document) {
                            {"direction", connection.outgoing ? "out" : "in"},
                            {"unread_bytes", connection.unread_bytes},
                            {"unsent_bytes", connection.unsent_bytes},
+                           {"fabric", connection.fabric},
                            {"peer_pod", text(connection.peer_pod)}});
+  document["across_nodes"] = across_nodes(snapshot);
   Json& paths = document["paths"] = Json::array();
   for (std::size_t i = 0; i < snapshot.paths.size(); ++i)
     paths.push_back(
