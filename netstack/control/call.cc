@@ -41,7 +41,8 @@ class Call::CallBack : public Channel::Owner, public std::enable_shared_from_thi
   CallBack& operator=(const CallBack&) = delete;
 
   Status start() {
-    return dial_.start(call_.setup_.netns, Endpoint{call_.peer_, call_.setup_.port},
+    // From the address that was called: the asked shim knows it by that.
+    return dial_.start(call_.setup_.netns, call_.self_, Endpoint{call_.peer_, call_.setup_.port},
                        [this](Result<UniqueFd> socket) { on_connected(std::move(socket)); });
   }
 
@@ -80,13 +81,13 @@ void Call::stop() {
   if (channel_) channel_->close();
 }
 
-Status Call::dial(const IpAddress& peer) {
+Status Call::dial(const IpAddress& from, const IpAddress& peer) {
   role_ = Role::kDialling;
   peer_ = peer;
   started_ = EventLoop::Clock::now();
   dial_.emplace(loop_);
   const Status started =
-      dial_->start(setup_.netns, Endpoint{peer, setup_.port},
+      dial_->start(setup_.netns, from, Endpoint{peer, setup_.port},
                    [this](Result<UniqueFd> socket) { on_connected(std::move(socket)); });
   if (!started) return started.error();
   local_port_ = dial_->local_port();

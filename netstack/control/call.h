@@ -62,8 +62,8 @@ class Call : public Channel::Owner, public std::enable_shared_from_this<Call> {
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
 
-  Status dial(const IpAddress& peer);
-  Status answer(UniqueFd socket);  ///< an accepted one
+  Status dial(const IpAddress& from, const IpAddress& peer);  ///< see Dial::start
+  Status answer(UniqueFd socket);                             ///< an accepted one
 
   void admit();
   void give_up(Reason reason, std::string_view why);  ///< says BYE; the owner is not told

@@ -11,6 +11,8 @@
 namespace shunt::control {
 namespace {
 
+constexpr int kBacklog = 1024;  // many may call back at once
+
 Result<UniqueFd> tcp_socket(int netns, const Endpoint& endpoint) {
   const InNetns inside{netns};
   if (!inside.entered()) return inside.entered().error();
@@ -31,11 +33,18 @@ Status set(int socket, int level, int name, int value) {
 
 }  // namespace
 
-Status Dial::start(int netns, const Endpoint& to, Connected done) {
+Status Dial::start(int netns, const IpAddress& from, const Endpoint& to, Connected done) {
   auto socket = tcp_socket(netns, to);
   if (!socket) return socket.error();
   socket_ = std::move(*socket);
   prepare_socket(socket_.get());
+  if (!is_unspecified(from) && is_v4(from) == is_v4(to.address)) {
+    // The port is found by connect(2), which can share ports between destinations.
+    if (Status later = set(socket_.get(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1); !later)
+      return later.error();
+    const SockAddress own = sockaddr_of({from, 0});
+    if (::bind(socket_.get(), own.get(), own.length) < 0) return last_error("bind");
+  }
   const SockAddress address = sockaddr_of(to);
   if (::connect(socket_.get(), address.get(), address.length) < 0 && errno != EINPROGRESS)
     return last_error("connect");
@@ -72,7 +81,7 @@ Result<UniqueFd> listen_alone(int netns, const Endpoint& at) {
       return free.error();
   const SockAddress address = sockaddr_of(at);
   if (::bind(socket->get(), address.get(), address.length) < 0) return last_error("bind");
-  if (::listen(socket->get(), 128) < 0) return last_error("listen");
+  if (::listen(socket->get(), kBacklog) < 0) return last_error("listen");
   if (Status alone = set(socket->get(), SOL_SOCKET, SO_REUSEADDR, 0); !alone) return alone.error();
   return std::move(*socket);
 }

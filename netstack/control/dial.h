@@ -18,10 +18,11 @@ class Dial {
   Dial(const Dial&) = delete;
   Dial& operator=(const Dial&) = delete;
 
+  /// `from`: our address, or unspecified for the one that the route says.
   /// `done` gets the connected, non-blocking socket or the error of connect(2), from the loop; it
   /// may destroy this object. No time limit of its own. An error here: done is not called.
   using Connected = std::function<void(Result<UniqueFd>)>;
-  Status start(int netns, const Endpoint& to, Connected done);
+  Status start(int netns, const IpAddress& from, const Endpoint& to, Connected done);
 
   std::uint16_t local_port() const { return local_port_; }  ///< once start() succeeded
 

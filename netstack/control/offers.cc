@@ -52,8 +52,8 @@ void Offers::offer(const LinkName& link, Offer offer, Peers::Answered done) {
 }
 
 void Offers::arm() {
-  if (timer_ != 0 || deadlines_.empty()) return;
-  timer_ = loop_.after(deadlines_.front().first - Clock::now(), [this] {
+  if (timer_ != 0 || deadlines_done_ == deadlines_.size()) return;
+  timer_ = loop_.after(deadlines_[deadlines_done_].first - Clock::now(), [this] {
     timer_ = 0;
     on_late();
   });
@@ -63,15 +63,20 @@ void Offers::arm() {
 void Offers::on_late() {
   const auto now = Clock::now();
   std::vector<Peers::Answered> late;
-  while (!deadlines_.empty() && deadlines_.front().first <= now) {
-    const StreamId id = deadlines_.front().second;
-    deadlines_.pop_front();
+  for (; deadlines_done_ < deadlines_.size(); ++deadlines_done_) {
+    const auto [due, id] = deadlines_[deadlines_done_];
+    if (due > now) break;
     const auto found = mine_.find(id);
     if (found == mine_.end() || !found->second.done) continue;
     late.push_back(std::move(found->second.done));
     mine_.erase(found);
     ++counts_.unanswered;
     owner_.send_to_peer(Withdraw{id});
+  }
+  if (deadlines_done_ * 2 >= deadlines_.size()) {
+    deadlines_.erase(deadlines_.begin(),
+                     deadlines_.begin() + static_cast<std::ptrdiff_t>(deadlines_done_));
+    deadlines_done_ = 0;
   }
   arm();
   if (late.empty()) return;

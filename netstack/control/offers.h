@@ -7,9 +7,9 @@
 #include <bitset>
 #include <chrono>
 #include <cstdint>
-#include <deque>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "netstack/base/event_loop.h"
 #include "netstack/control/message.h"
@@ -108,7 +108,8 @@ class Offers {
   UsedIds theirs_used_;
   std::unordered_map<StreamId, Mine> mine_;
   std::unordered_map<StreamId, Theirs> theirs_;
-  std::deque<std::pair<EventLoop::Clock::time_point, StreamId>> deadlines_;  ///< in order
+  std::vector<std::pair<EventLoop::Clock::time_point, StreamId>> deadlines_;  ///< in order
+  std::size_t deadlines_done_ = 0;  ///< the first so many are over
   EventLoop::Token timer_ = 0;
   Counts counts_;
 };

@@ -96,7 +96,7 @@ struct Timing {
 struct Limits {
   std::size_t peers = 1024;        ///< connections up or being made
   std::size_t not_shunt = 4096;    ///< addresses remembered as kNot; the oldest go first
-  std::size_t strangers = 256;     ///< incoming connections that have not proved who they are
+  std::size_t strangers = 512;     ///< incoming connections that have not proved who they are
   std::size_t strangers_each = 8;  ///< of these, from one address
   std::size_t dials = 256;         ///< calls under way
   std::uint32_t offers = 1024;     ///< of one peer, waiting for our answer or its word

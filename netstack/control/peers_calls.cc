@@ -133,6 +133,18 @@ Info Peers::Impl::info() {
   return mine;
 }
 
+// The peer calls back to where a call came from, so it must be an address that we listen on. With
+// several of the family the route knows best.
+IpAddress Peers::Impl::source_for(const IpAddress& peer) const {
+  IpAddress source{};
+  for (const IpAddress& own : options_.addresses) {
+    if (is_v4(own) != is_v4(peer)) continue;
+    if (source != IpAddress{}) return {};
+    source = own;
+  }
+  return source;
+}
+
 void Peers::Impl::start_call(const IpAddress& address, Peer& peer) {
   if (dials_ >= options_.limits.dials) {
     ++counters_.crowded;
@@ -140,7 +152,7 @@ void Peers::Impl::start_call(const IpAddress& address, Peer& peer) {
   }
   ++counters_.dials;
   auto call = std::make_shared<Call>(loop_, *this, call_setup());
-  if (Status started = call->dial(address); !started)
+  if (Status started = call->dial(source_for(address), address); !started)
     return call_failed(address, failure_of(started.error()));
   ++dials_;
   peer.out = std::move(call);

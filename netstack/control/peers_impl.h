@@ -74,6 +74,7 @@ class Peers::Impl : public Call::Owner, public Session::Owner {
   // Calls
   void on_acceptable(int listener, std::size_t index);
   void take(UniqueFd socket);
+  IpAddress source_for(const IpAddress& peer) const;
   void start_call(const IpAddress& address, Peer& peer);
   void call_failed(const IpAddress& address, const Failure& failure);
   void incoming_failed(Call& call, const Failure& failure);
