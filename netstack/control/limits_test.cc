@@ -74,7 +74,11 @@ struct WithBadPeer {
 TEST_CASE("a peer that breaks the rules is given up, and not taken back for a while") {
   if (!root()) return;
   WithBadPeer pair;
-  auto& [loop, net, a, b, bad_address, bad] = pair;
+  EventLoop& loop = pair.loop;
+  Shim& a = pair.a;
+  Shim& b = pair.b;
+  const IpAddress bad_address = pair.bad_address;
+  Stranger& bad = pair.bad;
   SUBCASE("garbage") {
     bad.send(bytes_of("\xff\xff\xff\xff garbage"));
     pair.check_banned(Reason::kProtocol);
@@ -189,7 +193,9 @@ TEST_CASE("a peer that breaks the rules is given up, and not taken back for a wh
 TEST_CASE("words that cross each other break no rule") {
   if (!root()) return;
   WithBadPeer pair;
-  auto& [loop, net, a, b, bad_address, bad] = pair;
+  Shim& b = pair.b;
+  const IpAddress bad_address = pair.bad_address;
+  Stranger& bad = pair.bad;
   b.heard.refusal = Refusal::kNotListening;
   bad.send(pair.offer(1));
   bad.send(Withdraw{1});  // crosses REFUSE
@@ -209,7 +215,10 @@ TEST_CASE("words that cross each other break no rule") {
 TEST_CASE("frames come faster than they are taken: they wait, the others do not") {
   if (!root()) return;
   WithBadPeer pair;
-  auto& [loop, net, a, b, bad_address, bad] = pair;
+  EventLoop& loop = pair.loop;
+  Shim& b = pair.b;
+  const IpAddress bad_address = pair.bad_address;
+  Stranger& bad = pair.bad;
   Bytes many;
   for (int i = 0; i < 40'000; ++i) {
     const Bytes one = encode(Pass{{bad_address, 1}, {b.address, 2}});

@@ -25,7 +25,9 @@ struct Pair {
 TEST_CASE("a fabric that does not fit says why, at both ends, and the next one is used") {
   if (!root()) return;
   Pair pair;
-  auto& [loop, net, a, b] = pair;
+  EventLoop& loop = pair.loop;
+  Shim& a = pair.a;
+  Shim& b = pair.b;
   SUBCASE("at the dialling side") { a.window.misfit = "no\x1bwindow here"; }
   SUBCASE("at the dialled side") { b.window.misfit = "no\x1bwindow here"; }
   SUBCASE("or fails to come up") { b.window.way = FakeFabric::Way::kFails; }
@@ -71,7 +73,9 @@ TEST_CASE("a fabric that only one side has") {
 TEST_CASE("discovery waits for the first link, but not beyond its bound") {
   if (!root()) return;
   Pair pair;
-  auto& [loop, net, a, b] = pair;
+  EventLoop& loop = pair.loop;
+  Shim& a = pair.a;
+  Shim& b = pair.b;
   b.window.way = b.host.way = FakeFabric::Way::kHeld;
   std::optional<State> answer;
   a.peers->discover(b.address, [&](State state) { answer = state; });
@@ -96,7 +100,9 @@ TEST_CASE("discovery waits for the first link, but not beyond its bound") {
 TEST_CASE("messages arrive in order, also those that are earlier than the link") {
   if (!root()) return;
   Pair pair;
-  auto& [loop, net, a, b] = pair;
+  EventLoop& loop = pair.loop;
+  Shim& a = pair.a;
+  Shim& b = pair.b;
   a.host.says_at_start = {"1", "2", "3"};
   b.host.way = FakeFabric::Way::kHeld;
   a.peers->discover(b.address, [](State) {});
@@ -118,7 +124,9 @@ TEST_CASE("messages arrive in order, also those that are earlier than the link")
 TEST_CASE("a link that fails takes its offers with it, leaves the other one, and comes back") {
   if (!root()) return;
   Pair pair;
-  auto& [loop, net, a, b] = pair;
+  EventLoop& loop = pair.loop;
+  Shim& a = pair.a;
+  Shim& b = pair.b;
   REQUIRE(a.discover(b) == State::kShunt);
   REQUIRE(until(loop, [&] { return a.heard.up.size() == 2 && b.heard.up.size() == 2; }));
   b.heard.silent = true;
@@ -155,7 +163,9 @@ TEST_CASE("a link that fails takes its offers with it, leaves the other one, and
 TEST_CASE("a half that comes up after its attempt is over is not used") {
   if (!root()) return;
   Pair pair;
-  auto& [loop, net, a, b] = pair;
+  EventLoop& loop = pair.loop;
+  Shim& a = pair.a;
+  Shim& b = pair.b;
   a.window.way = FakeFabric::Way::kHeld;
   b.window.way = FakeFabric::Way::kFails;
   REQUIRE(a.discover(b) == State::kShunt);

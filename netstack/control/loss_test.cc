@@ -49,7 +49,10 @@ TEST_CASE("a quiet connection in use stays up") {
 TEST_CASE("a node cut off is noticed within three pings, and found again") {
   if (!root()) return;
   Pair pair;
-  auto& [loop, net, a, b] = pair;
+  EventLoop& loop = pair.loop;
+  Net& net = pair.net;
+  Shim& a = pair.a;
+  Shim& b = pair.b;
   bool one_way = false;
   SUBCASE("both ways") { net.cut(2); }
   SUBCASE("only its words are lost") {
@@ -104,7 +107,9 @@ TEST_CASE("a peer that has been away for long is forgotten, not called for ever"
 TEST_CASE("offers under way end with the connection") {
   if (!root()) return;
   Pair pair;
-  auto& [loop, net, a, b] = pair;
+  EventLoop& loop = pair.loop;
+  Shim& a = pair.a;
+  Shim& b = pair.b;
   b.heard.silent = true;
   std::optional<Result<Accept, Refusal>> answer;
   const auto route = a.peers->route(b.address);

@@ -18,8 +18,7 @@ Offers::LinkName name_of(const Route& route) { return {route.kind, route.session
 
 Session::Session(EventLoop& loop, Owner& owner, Delegate& delegate, const Options& options,
                  Setup setup, std::shared_ptr<Channel> channel)
-    : loop_{loop},
-      owner_{owner},
+    : owner_{owner},
       delegate_{delegate},
       options_{options},
       setup_{std::move(setup)},

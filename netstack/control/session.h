@@ -100,7 +100,6 @@ class Session : public Channel::Owner, Links::Owner, Offers::Owner {
   void use();
   void ping();
 
-  EventLoop& loop_;
   Owner& owner_;
   Delegate& delegate_;
   const Options& options_;
