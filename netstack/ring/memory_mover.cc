@@ -23,7 +23,12 @@ MemoryMover::MemoryMover(const MemoryFaults& faults, std::uint32_t seed)
       bell_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)},
       lanes_(faults.lanes),
       slabs_(faults.region / faults.slab) {
-  shape_ = {faults.region, faults.region, faults.slab, faults.lanes, faults.small, 4096};
+  shape_ = {.own = faults.region,
+            .peer = faults.region,
+            .slab = faults.slab,
+            .lanes = faults.lanes,
+            .small = faults.small,
+            .batch = 4096};
 }
 
 MemoryMover::~MemoryMover() {

@@ -20,7 +20,11 @@ WindowMover::WindowMover(EventLoop& loop, Joined joined, Options options)
       own_{joined_.own.bytes()},
       region_{own_.subspan(kRegionAt, joined_.own_region)},
       copy_(kMessages) {
-  shape_ = {joined_.own_region, joined_.peer_region, kSlab, 1, options.small, 16u << 10};
+  shape_ = {.own = joined_.own_region,
+            .peer = joined_.peer_region,
+            .slab = kSlab,
+            .small = options.small,
+            .batch = 16u << 10};
   // Nothing is ever said on this connection after the rendezvous: any event is the end.
   const auto watch =
       loop_.watch(joined_.connection.get(), EPOLLIN | EPOLLRDHUP, [this](std::uint32_t) {
