@@ -99,6 +99,17 @@ Remote::~Remote() {
   thread_.join();
 }
 
+/// In the private namespace, as all fast sockets.
+Result<UniqueFd> Remote::listen_as(const std::string& name) {
+  UniqueFd socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+  const SockAddress own = local::abstract_address(name);
+  if (::bind(socket.get(), own.get(), own.length) < 0) return last_error("bind");
+  local::prepare_unix_end(socket.get(), 0);  // accepted sockets inherit the refusal of rights
+  constexpr int kBacklog = 64;               // each is accepted at once
+  if (::listen(socket.get(), kBacklog) < 0) return last_error("listen");
+  return socket;
+}
+
 Result<Done, std::string> Remote::open() {
   {
     const InNetns inside{options_.node_netns.get()};
@@ -108,12 +119,13 @@ Result<Done, std::string> Remote::open() {
     if (!cookie) return describe(cookie.error());
     node_cookie_ = *cookie;
   }
-  engine_ = UniqueFd{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
-  const SockAddress name =
-      local::abstract_address("shunt-engine!" + std::to_string(network_.netns()));
-  if (::bind(engine_.get(), name.get(), name.length) < 0 || ::listen(engine_.get(), 64) < 0)
-    return describe(last_error("listen"));
-  local::prepare_unix_end(engine_.get(), 0);  // accepted sockets inherit the refusal of rights
+  auto engine = listen_as("shunt-engine!" + std::to_string(network_.netns()));
+  // Port 0: a mailbox that no client of this node can mean.
+  auto mailbox = listen_as(local::mailbox_name(network_.netns(), 0, AF_INET));
+  if (!engine) return describe(engine.error());
+  if (!mailbox) return describe(mailbox.error());
+  engine_ = std::move(*engine);
+  mailbox_ = std::move(*mailbox);
 
   auto key = read_key(options_.fabrics.key_file);
   if (!key) return key.error();

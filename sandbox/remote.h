@@ -112,6 +112,7 @@ class Remote final : private control::Delegate {
 
   Remote(RemoteOptions options, PodNetwork& network, Services& services);
   Result<Done, std::string> open();  // fabric thread, in the beginning
+  static Result<UniqueFd> listen_as(const std::string& name);
   void post(MoveFunction<void()> work);
   void run_posted();
   void keep_house();  ///< ends connects that take too long
@@ -120,6 +121,7 @@ class Remote final : private control::Delegate {
   // Client's half. Fabric thread.
   void begin(const Connecting& op);
   Result<fabric::Ends> make_client_ends(const Connect& op);
+  Result<fabric::Ends> join_ends(const std::string& name, int listener) const;
   void opened(const Connecting& op, Result<fabric::Half> half);
   void answered(const Connecting& op, Result<control::Accept, control::Refusal> answer);
   void swap(const Connecting& op);
@@ -195,7 +197,8 @@ class Remote final : private control::Delegate {
   std::map<StreamKey, Decided> decisions_;
   PidfdCache pidfds_;
   UniqueFd watch_{::epoll_create1(EPOLL_CLOEXEC)};
-  UniqueFd engine_;  // where the applications' ends of our clients connect to
+  UniqueFd engine_;   // where the applications' ends of our clients connect to
+  UniqueFd mailbox_;  // and where the programs' ends of our servers come from
   std::unique_ptr<control::Peers> peers_;
 };
 

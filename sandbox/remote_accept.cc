@@ -116,16 +116,12 @@ void Remote::consider(const std::shared_ptr<Incoming>& incoming) {
       [this, incoming](Result<fabric::Half> half) { granted(incoming, std::move(half)); });
 }
 
-// We act as a client of this node: the end that we keep is the one that bears the name.
+// As with a client of this node, the end that is kept bears the name, and the program's end the
+// name of a mailbox: one of ours, so that nobody takes it out before there is a decision beside it.
 Result<fabric::Ends> Remote::make_server_ends(const Incoming& incoming) {
-  const local::FastName name = incoming.name();
-  const std::size_t room = network_.options().send_buffer;
-  auto ours = local::offer(name, network_.netns(), local::PairKind::kUnix, room);
-  if (!ours) return ours.error();
-  auto theirs = incoming.mailbox->take(name.client, name.server);
-  if (!theirs) return Error{ECONNRESET, "mailbox"};
-  local::prepare_accepted_end(theirs->socket.get(), room);
-  return fabric::Ends{std::move(theirs->socket), std::move(*ours)};
+  const auto name = local::encode(incoming.name());
+  if (!name) return Error{ENAMETOOLONG, "fast name"};
+  return join_ends(*name, mailbox_.get());
 }
 
 void Remote::granted(const std::shared_ptr<Incoming>& incoming, Result<fabric::Half> half) {

@@ -156,20 +156,27 @@ void Remote::begin(const Connecting& op) {
 Result<fabric::Ends> Remote::make_client_ends(const Connect& op) {
   const auto name = local::encode(op.name);
   if (!name) return Error{ENAMETOOLONG, "fast name"};
-  fabric::Ends ends;
-  ends.application = UniqueFd{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
-  const SockAddress own = local::abstract_address(*name);
-  if (::bind(ends.application.get(), own.get(), own.length) < 0) return last_error("bind");
+  auto ends = join_ends(*name, engine_.get());
+  if (ends) std::swap(ends->application, ends->ours);
+  return ends;
+}
+
+/// `ours` bears the name, `application` comes out of the listener.
+Result<fabric::Ends> Remote::join_ends(const std::string& name, int listener) const {
   const std::size_t room = network_.options().send_buffer;
-  local::prepare_unix_end(ends.application.get(), room);
-  SockAddress engine;
-  engine.length = sizeof engine.storage;
-  if (::getsockname(engine_.get(), engine.get(), &engine.length) < 0 ||
-      ::connect(ends.application.get(), engine.get(), engine.length) < 0)
+  fabric::Ends ends;
+  ends.ours = UniqueFd{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+  const SockAddress own = local::abstract_address(name);
+  if (::bind(ends.ours.get(), own.get(), own.length) < 0) return last_error("bind");
+  local::prepare_unix_end(ends.ours.get(), room);
+  SockAddress target;
+  target.length = sizeof target.storage;
+  if (::getsockname(listener, target.get(), &target.length) < 0 ||
+      ::connect(ends.ours.get(), target.get(), target.length) < 0)
     return last_error("connect");
-  ends.ours = UniqueFd{::accept4(engine_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
-  if (!ends.ours.valid()) return last_error("accept4");
-  local::prepare_accepted_end(ends.ours.get(), room);
+  ends.application = UniqueFd{::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
+  if (!ends.application.valid()) return last_error("accept4");
+  local::prepare_accepted_end(ends.application.get(), room);
   return ends;
 }
 
