@@ -431,9 +431,13 @@ void VerbsMover::take_failed(const ibv_wc& completion) {
     case IBV_WC_WR_FLUSH_ERR:
       error = {ECONNRESET, "work request: queue pair in error"};
       break;
-    default:
+    default: {
+      // Some devices give up at once what they cannot send.
+      const auto port = device_.port_state();
+      if (port && port->state != IBV_PORT_ACTIVE) error = {ENETDOWN, "work request: port down"};
       ++counters_.other_errors;
       break;
+    }
   }
   fail(error);
 }

@@ -7,6 +7,7 @@
 #include <optional>
 #include <thread>
 
+#include "netstack/verbs/bench/frames.h"
 #include "netstack/verbs/bench/one_write.h"
 #include "netstack/verbs/bench/program.h"
 #include "netstack/verbs/fabric.h"
@@ -15,24 +16,6 @@ namespace shunt::verbs::bench {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-enum class Type : std::uint32_t { kLink, kOffer, kAnswer, kEnd };
-struct Frame {
-  Type type{};
-  fabric::StreamId id = 0;
-  std::uint32_t size = 0;
-};
-
-Status read_all(int fd, void* to, std::size_t size) {
-  auto* at = static_cast<char*>(to);
-  while (size > 0) {
-    const ssize_t got = ::recv(fd, at, size, 0);
-    if (got <= 0) return Error{got == 0 ? EPIPE : errno, "recv"};
-    at += got;
-    size -= static_cast<std::size_t>(got);
-  }
-  return Done{};
-}
 
 class Side {
  public:
@@ -49,9 +32,7 @@ class Side {
  private:
   void send(Type type, fabric::StreamId id, fabric::View bytes) {
     if (closing_) return;  // the last word of a link that is destroyed
-    const Frame frame{type, id, static_cast<std::uint32_t>(bytes.size())};
-    (void)::send(other_, &frame, sizeof frame, MSG_NOSIGNAL);
-    if (!bytes.empty()) (void)::send(other_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    send_frame(other_, type, id, bytes);
   }
   Result<fabric::Bytes> swap_hello();
   void on_frame();
@@ -168,11 +149,10 @@ void Side::got_end(UniqueFd application) {
 void Side::on_frame() {
   Frame frame;
   fabric::Bytes bytes;
-  if (const Status got = read_all(other_, &frame, sizeof frame); !got) return stop(got.error());
-  bytes.resize(frame.size);
-  if (const Status got = read_all(other_, bytes.data(), bytes.size()); !got)
-    return stop(got.error());
+  if (const Status got = read_frame(other_, frame, bytes); !got) return stop(got.error());
   switch (frame.type) {
+    case Type::kHello:
+      break;
     case Type::kLink:
       link_->on_message(bytes);
       break;
