@@ -7,6 +7,7 @@ shunt.cgroup=1|2, shunt.out=0|1 (a directory of the host at /out).
 
 import json
 import os
+import resource
 import selectors
 import signal
 import subprocess
@@ -43,6 +44,8 @@ def mount_cgroups(version):
 
 
 def set_up(options):
+    # As systemd would: the kernel's own limit for the first process is 4096.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1 << 19))
     # Crypto algorithms are not loaded on demand here: without crc32 "rdma link add" says ENOENT.
     run("modprobe", "-a", "virtio_net", "crc32_generic", "rdma_rxe", "rdma_ucm", "ib_umad",
         "virtio_rng")

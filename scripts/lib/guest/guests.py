@@ -15,7 +15,7 @@ from .. import paths
 from . import frames
 from .kernel import kernel
 
-BOOT_TIMEOUT = 60  # seconds; a boot takes less than ten
+BOOT_TIMEOUT = 180  # seconds; a boot takes less than ten if nothing else runs
 _CONSOLE_KEPT = 1 << 20
 _HERE = os.path.dirname(os.path.realpath(__file__))
 _PR_SET_PDEATHSIG = 1
