@@ -21,6 +21,8 @@ struct CellTest {
   CellOp op = CellOp::kEqual;
   std::uint64_t value = 0;      ///< the mask of kMaskedEqual
   std::uint64_t value_two = 0;  ///< what the masked argument must equal
+
+  bool operator==(const CellTest&) const = default;
 };
 
 /// One rule: tests on different arguments, all of which hold. No test: every call.

@@ -2,8 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <array>
-#include <map>
 
 namespace shunt::sandbox {
 namespace {
@@ -70,6 +70,21 @@ TEST_CASE("a set without a test on an argument holds whatever that argument is")
   CHECK(trapped(cells, 3, 8));
   CHECK_FALSE(trapped(cells, 4, 8));
   CHECK_FALSE(trapped(cells, 3, 6));
+}
+
+TEST_CASE("neighbours share a cell") {
+  Trap trap{.name = "setsockopt"};
+  for (const std::uint32_t value : {7U, 15U, 23U, 31U, 60U, 61U, 62U})
+    trap.when.push_back({{1, value}});
+  const auto trapped_cells = [](const std::vector<Cell>& cells) {
+    return std::count_if(cells.begin(), cells.end(), [](const Cell& c) { return c.trapped; });
+  };
+  CHECK(trapped_cells(partition(trap)) == 3);  // 7 with 15, 23 and 31; 60 and 61; 62
+  trap.catch_disguised = true;
+  const auto cells = partition(trap);
+  CHECK(trapped_cells(cells) == 2);  // ...; everything above 59
+  for (std::uint64_t one = 0; one < 80; ++one)
+    CHECK(trapped(cells, one, 0) == (one >= 60 || (one % 8 == 7 && one < 32)));
 }
 
 TEST_CASE("too many cells become one") {
