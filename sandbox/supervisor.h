@@ -98,7 +98,4 @@ class Supervisor {
   std::unique_ptr<Core> core_;
 };
 
-/// What the filter of each container must trap (see profile/merge.h).
-std::vector<Trap> traps(const config::Upgrade& options);
-
 }  // namespace shunt::sandbox

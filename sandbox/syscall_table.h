@@ -25,7 +25,7 @@ std::span<const Row> syscall_table();
 /// The row's index, or nothing for a number that is not ours.
 std::optional<std::size_t> find_row(int number);
 
-/// What a container's filter must trap; empty if nothing is upgraded.
+/// What a container's filter must trap (see profile/merge.h); empty if nothing is upgraded.
 std::vector<Trap> traps(const config::Upgrade& options);
 
 /// A Markdown table of the rows.

@@ -1,13 +1,11 @@
 #include "shim/supervision.h"
 
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
-
-#include <cstring>
+#include <nlohmann/json.hpp>
 
 #include "netstack/base/log.h"
+#include "netstack/base/unix_socket.h"
 #include "sandbox/syscall_table.h"
 #include "shim/files.h"
 #include "shim/ttrpc/server.h"
@@ -66,19 +64,14 @@ Status Supervision::listen() {
   const std::string directory = config_.state + "/notify";
   if (const Status made = make_directories(directory, 0700); !made) return made;
   path_ = directory + "/" + std::to_string(::getpid());
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path_.size() >= sizeof address.sun_path) return Error{ENAMETOOLONG, "notify socket"};
-  std::memcpy(address.sun_path, path_.c_str(), path_.size() + 1);
-  UniqueFd fd{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
   ::unlink(path_.c_str());  // of a shim that died with our pid
-  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0)
-    return last_error("bind");
-  if (::chmod(path_.c_str(), 0600) < 0 || ::listen(fd.get(), 128) < 0) return last_error("listen");
-  const auto token = loop_.watch(fd.get(), EPOLLIN, [this](std::uint32_t) { accept_ready(); });
+  auto listener = listen_unix(path_, 128);
+  if (!listener) return listener.error();
+  const auto token =
+      loop_.watch(listener->get(), EPOLLIN, [this](std::uint32_t) { accept_ready(); });
   if (!token) return token.error();
   watch_ = *token;
-  listener_ = std::move(fd);
+  listener_ = std::move(*listener);
   return Done{};
 }
 

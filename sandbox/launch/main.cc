@@ -34,7 +34,9 @@
 #include <vector>
 
 #include "netstack/base/log.h"
+#include "netstack/base/unix_socket.h"
 #include "sandbox/supervisor.h"
+#include "sandbox/syscall_table.h"
 
 using namespace shunt;
 
@@ -175,40 +177,6 @@ int load_filter(const std::vector<sandbox::Trap>& traps) {
   return fd;
 }
 
-void send_fd(int socket, int fd) {
-  char byte = 0;
-  iovec data{&byte, 1};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof fd)> control{};
-  msghdr message{};
-  message.msg_iov = &data;
-  message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof fd);
-  ::memcpy(CMSG_DATA(header), &fd, sizeof fd);
-  if (::sendmsg(socket, &message, 0) != 1) fail("sendmsg");
-}
-
-UniqueFd receive_fd(int socket) {
-  char byte = 0;
-  iovec data{&byte, 1};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
-  msghdr message{};
-  message.msg_iov = &data;
-  message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
-  if (::recvmsg(socket, &message, MSG_CMSG_CLOEXEC) != 1) return UniqueFd{};
-  const cmsghdr* header = CMSG_FIRSTHDR(&message);
-  if (header == nullptr || header->cmsg_type != SCM_RIGHTS) return UniqueFd{};
-  int fd = -1;
-  ::memcpy(&fd, CMSG_DATA(header), sizeof fd);
-  return UniqueFd{fd};
-}
-
 void print(const sandbox::Snapshot& snapshot) {
   if (!snapshot.upgrading) ::fprintf(stderr, "not upgrading: %s\n", snapshot.why_not.c_str());
   for (const auto& call : snapshot.calls)
@@ -271,7 +239,7 @@ int main(int argc, char** argv) {
     if (!options.privileged) ::prctl(PR_CAPBSET_DROP, CAP_NET_ADMIN, 0, 0, 0);
     if (options.supervisor.upgrade.enabled) {
       const int notify = load_filter(sandbox::traps(options.supervisor.upgrade));
-      send_fd(ends[1], notify);
+      if (!send_descriptor(ends[1], notify)) fail("sendmsg");
       ::close(notify);
     } else {
       char none = 0;
@@ -293,12 +261,12 @@ int main(int argc, char** argv) {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP})
     ::signal(signal, [](int number) { ::kill(g_child, number); });
 
-  UniqueFd notify = receive_fd(channel.get());
+  auto notify = receive_descriptor(channel.get());  // none without upgrades
   auto supervisor = sandbox::Supervisor::start(options.supervisor);
   if (!supervisor) fail("supervisor");
-  if (notify.valid()) {
+  if (notify) {
     if (const Status added =
-            (*supervisor)->add(std::move(notify), options.pod, child, /*exec=*/false);
+            (*supervisor)->add(std::move(*notify), options.pod, child, /*exec=*/false);
         !added) {
       ::fprintf(stderr, "shunt-launch: %s\n", describe(added.error()).c_str());
       ::kill(child, SIGKILL);

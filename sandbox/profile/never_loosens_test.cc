@@ -7,6 +7,7 @@
 
 #include <fstream>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <random>
 #include <set>
 #include <sstream>
@@ -14,7 +15,7 @@
 #include "sandbox/profile/merge.h"
 #include "sandbox/profile/testing/bpf.h"
 #include "sandbox/profile/testing/compile.h"
-#include "sandbox/supervisor.h"
+#include "sandbox/syscall_table.h"
 
 namespace shunt::sandbox {
 namespace {

@@ -2,17 +2,14 @@
 
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
-#include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "netstack/base/unique_fd.h"
+#include "netstack/base/unix_socket.h"
 #include "shim/command/table.h"
 #include "shim/files.h"
 #include "shim/inspect/server.h"
@@ -36,16 +33,11 @@ const Json& list_of(const Json& object, const char* key) {
 
 // Empty if nobody answers there: the socket of a shim that died.
 std::optional<Json> ask(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) return std::nullopt;
-  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-  const UniqueFd fd{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  const auto shim = connect_unix(path, 0);
+  if (!shim) return std::nullopt;
   const timeval limit{5, 0};
-  ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0)
-    return std::nullopt;
-  Json document = Json::parse(read_descriptor(fd.get(), 256U << 20U), nullptr, false);
+  ::setsockopt(shim->get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+  Json document = Json::parse(read_descriptor(shim->get(), 256U << 20U), nullptr, false);
   if (!document.is_object()) return std::nullopt;
   return document;
 }

@@ -1,12 +1,11 @@
 #include "shim/ttrpc/client.h"
 
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <array>
-#include <cstring>
 
+#include "netstack/base/unix_socket.h"
 #include "shim/proto/ttrpc.pb.h"
 #include "shim/ttrpc/server.h"
 
@@ -42,20 +41,13 @@ Co<Answer<std::string>> Client::call(std::string service, std::string method, st
 }
 
 bool Client::connect() {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path_.empty() || path_.size() >= sizeof address.sun_path) return false;
-  std::memcpy(address.sun_path, path_.c_str(), path_.size() + 1);
-  UniqueFd fd{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
-  // A unix stream connect finishes or fails at once; EAGAIN means a full backlog: try again later.
-  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0)
-    return false;
-  if (!peer_is_us(fd.get())) return false;
+  auto fd = connect_unix(path_, SOCK_NONBLOCK);
+  if (!fd || !peer_is_us(fd->get())) return false;
   const auto token =
-      loop_.watch(fd.get(), EPOLLIN, [this](std::uint32_t events) { ready(events); });
+      loop_.watch(fd->get(), EPOLLIN, [this](std::uint32_t events) { ready(events); });
   if (!token) return false;
   watch_ = *token;
-  fd_ = std::move(fd);
+  fd_ = std::move(*fd);
   reader_ = FrameReader{};
   out_.clear();
   next_stream_ = 1;
