@@ -1,6 +1,4 @@
 // -info: what this runtime is, and what the OCI runtime under it can do (containerd 2.0+).
-#include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "config/load.h"
@@ -11,26 +9,6 @@
 #include "shim/start.h"
 
 namespace shunt {
-namespace {
-
-// `runc features` prints JSON; a runtime without that command gives nothing, and so do we.
-std::string runtime_features(const std::string& binary) {
-  const UniqueFd output{::memfd_create("features", MFD_CLOEXEC)};
-  ChildSpec child;
-  child.argv = {binary, "features"};
-  child.descriptors = {{output.get(), 1}};
-  const auto pid = start_child(child);
-  if (!pid) return {};
-  int status = 0;
-  while (::waitpid(*pid, &status, 0) < 0 && errno == EINTR) {
-  }
-  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) return {};
-  ::lseek(output.get(), 0, SEEK_SET);
-  return read_descriptor(output.get(), 1 << 20);
-}
-
-}  // namespace
-
 int run_info(const CommandLine&) {
   const std::string input = read_descriptor(STDIN_FILENO, 4 << 20);
   wire::RuntimeInfo info;
@@ -48,10 +26,11 @@ int run_info(const CommandLine&) {
     }
     config = std::move(*effective);
   }
-  if (std::string features = runtime_features(config.runtime.binary); !features.empty()) {
+  // A runtime without that command gives nothing, and so do we.
+  if (auto features = output_of({config.runtime.binary, "features"})) {
     info.mutable_features()->set_type_url(
         "types.containerd.io/opencontainers/runtime-spec/1/features/Features");
-    info.mutable_features()->set_value(std::move(features));
+    info.mutable_features()->set_value(std::move(*features));
   }
   return write_all(STDOUT_FILENO, info.SerializeAsString()) ? 0 : 1;
 }

@@ -10,22 +10,14 @@
 #include <fmt/core.h>
 
 #include "shim/cgroup/cgroup.h"
+#include "shim/cgroup/fields.h"
 #include "shim/cgroup/metrics.h"
-#include "shim/files.h"
 #include "shim/proto/metrics_v1.pb.h"
 
 namespace shunt {
 namespace {
 
 using namespace wire::cgroups1;
-
-constexpr std::size_t kLimit = 1 << 20;
-
-std::string text_of(const std::string& path) { return read_file(path, kLimit).value_or(""); }
-
-std::uint64_t number_of(const std::string& path) {
-  return std::strtoull(text_of(path).c_str(), nullptr, 10);  // "max" and nothing: 0
-}
 
 void read_cpu(const std::string& cpu, const std::string& cpuacct, Metrics& metrics) {
   if (!cpuacct.empty()) {
@@ -143,19 +135,13 @@ void read_block(const std::string& folder, Metrics& metrics) {
 }
 
 void read_hugetlb(const std::string& folder, Metrics& metrics) {
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator{folder, ignored}) {
-    const std::string name = entry.path().filename();  // hugetlb.2MB.usage_in_bytes
-    constexpr std::string_view kTail = ".usage_in_bytes";
-    if (!name.starts_with("hugetlb.") || !name.ends_with(kTail) ||
-        name.find(".rsvd.") != std::string::npos)
-      continue;
-    const std::string stem = name.substr(0, name.size() - kTail.size());
+  for (const std::string& size : huge_page_sizes(folder, ".usage_in_bytes")) {
+    const std::string stem = fmt::format("{}/hugetlb.{}", folder, size);
     HugetlbStat& stat = *metrics.add_hugetlb();
-    stat.set_pagesize(stem.substr(8));
-    stat.set_usage(number_of(fmt::format("{}/{}", folder, name)));
-    stat.set_max(number_of(fmt::format("{}/{}.max_usage_in_bytes", folder, stem)));
-    stat.set_failcnt(number_of(fmt::format("{}/{}.failcnt", folder, stem)));
+    stat.set_pagesize(size);
+    stat.set_usage(number_of(stem + ".usage_in_bytes"));
+    stat.set_max(number_of(stem + ".max_usage_in_bytes"));
+    stat.set_failcnt(number_of(stem + ".failcnt"));
   }
 }
 

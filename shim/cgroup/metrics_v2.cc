@@ -1,28 +1,17 @@
 // cgroup v2: Documentation/admin-guide/cgroup-v2.rst.
-#include <fmt/core.h>
-
 #include <array>
-#include <filesystem>
 #include <limits>
-#include <set>
 #include <sstream>
 
 #include "shim/cgroup/cgroup.h"
+#include "shim/cgroup/fields.h"
 #include "shim/cgroup/metrics.h"
-#include "shim/files.h"
 #include "shim/proto/metrics_v2.pb.h"
 
 namespace shunt {
 namespace {
 
 using namespace wire::cgroups2;
-
-std::string text_of(const std::string& path) { return read_file(path, 1 << 20).value_or(""); }
-
-std::uint64_t number_of(const std::string& path, std::uint64_t for_max) {
-  const std::string text = text_of(path);
-  return text.starts_with("max") ? for_max : std::strtoull(text.c_str(), nullptr, 10);
-}
 
 constexpr std::uint64_t kUnlimited = std::numeric_limits<std::uint64_t>::max();
 
@@ -64,9 +53,9 @@ void read_memory(const std::string& folder, Metrics& metrics) {
       {"thp_collapse_alloc", &MemoryStat::set_thp_collapse_alloc},
   }};
   for (const auto& [key, set] : kFields) (memory.*set)(stat_value(stat, key).value_or(0));
-  memory.set_usage(number_of(folder + "/memory.current", 0));
+  memory.set_usage(number_of(folder + "/memory.current"));
   memory.set_usage_limit(number_of(folder + "/memory.max", kUnlimited));
-  memory.set_swap_usage(number_of(folder + "/memory.swap.current", 0));
+  memory.set_swap_usage(number_of(folder + "/memory.swap.current"));
   memory.set_swap_limit(number_of(folder + "/memory.swap.max", kUnlimited));
   const std::string events = text_of(folder + "/memory.events");
   MemoryEvents& counts = *metrics.mutable_memory_events();
@@ -135,20 +124,12 @@ void read_io(const std::string& folder, Metrics& metrics) {
 }
 
 void read_hugetlb(const std::string& folder, Metrics& metrics) {
-  std::error_code ignored;
-  std::set<std::string> sizes;  // in an order that does not change
-  for (const auto& entry : std::filesystem::directory_iterator{folder, ignored}) {
-    const std::string name = entry.path().filename();  // hugetlb.2MB.current
-    if (!name.starts_with("hugetlb.") || !name.ends_with(".current") ||
-        name.find(".rsvd.") != std::string::npos)
-      continue;
-    sizes.insert(name.substr(8, name.size() - 16));
-  }
-  for (const std::string& size : sizes) {
+  for (const std::string& size : huge_page_sizes(folder, ".current")) {
+    const std::string stem = folder + "/hugetlb." + size;
     HugeTlbStat& stat = *metrics.add_hugetlb();
     stat.set_pagesize(size);
-    stat.set_current(number_of(fmt::format("{}/hugetlb.{}.current", folder, size), 0));
-    stat.set_max(number_of(fmt::format("{}/hugetlb.{}.max", folder, size), kUnlimited));
+    stat.set_current(number_of(stem + ".current"));
+    stat.set_max(number_of(stem + ".max", kUnlimited));
   }
 }
 
@@ -156,7 +137,7 @@ void read_hugetlb(const std::string& folder, Metrics& metrics) {
 
 std::string metrics_v2(const std::string& folder) {
   Metrics metrics;
-  metrics.mutable_pids()->set_current(number_of(folder + "/pids.current", 0));
+  metrics.mutable_pids()->set_current(number_of(folder + "/pids.current"));
   metrics.mutable_pids()->set_limit(number_of(folder + "/pids.max", kUnlimited));
   read_cpu(folder, metrics);
   read_memory(folder, metrics);

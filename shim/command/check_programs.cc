@@ -1,6 +1,4 @@
 // The programs and files around the shim.
-#include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -8,28 +6,11 @@
 #include <nlohmann/json.hpp>
 
 #include "config/load.h"
-#include "netstack/base/unique_fd.h"
 #include "shim/command/check.h"
-#include "shim/files.h"
 #include "shim/process/child.h"
 
 namespace shunt::command {
 namespace {
-
-std::optional<std::string> output_of(std::vector<std::string> argv) {
-  const UniqueFd output{::memfd_create("output", MFD_CLOEXEC)};
-  ChildSpec child;
-  child.argv = std::move(argv);
-  child.descriptors = {{output.get(), 1}};
-  const auto pid = start_child(child);
-  if (!pid) return std::nullopt;
-  int status = 0;
-  while (::waitpid(*pid, &status, 0) < 0 && errno == EINTR) {
-  }
-  ::lseek(output.get(), 0, SEEK_SET);
-  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) return std::nullopt;
-  return read_descriptor(output.get(), 1 << 20);
-}
 
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 

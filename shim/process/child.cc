@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include <optional>
 
 #include "netstack/base/unique_fd.h"
+#include "shim/files.h"
 
 namespace shunt {
 namespace {
@@ -119,6 +121,21 @@ Result<pid_t> start_child(const ChildSpec& spec) {
     return Error{failure, "execve"};
   }
   return pid;
+}
+
+std::optional<std::string> output_of(std::vector<std::string> argv) {
+  const UniqueFd output{::memfd_create("output", MFD_CLOEXEC)};
+  ChildSpec child;
+  child.argv = std::move(argv);
+  child.descriptors = {{output.get(), 1}};
+  const auto pid = start_child(child);
+  if (!pid) return std::nullopt;
+  int status = 0;
+  while (::waitpid(*pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) return std::nullopt;
+  ::lseek(output.get(), 0, SEEK_SET);
+  return read_descriptor(output.get(), 1 << 20);
 }
 
 }  // namespace shunt

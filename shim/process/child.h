@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -23,5 +24,9 @@ struct ChildSpec {
 /// process: dies_with_us is bound to the thread. Errors: those of execve(2), reported here and not
 /// as an exit code.
 Result<pid_t> start_child(const ChildSpec& spec);
+
+/// What a program prints on stdout before it ends, at most 1 MiB; nothing if it cannot be run or
+/// fails. Waits for it: for the commands that end at once and are called before there is a loop.
+std::optional<std::string> output_of(std::vector<std::string> argv);
 
 }  // namespace shunt
