@@ -2,6 +2,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <nlohmann/json.hpp>
 
 #include "sandbox/profile/merge.h"
 #include "sandbox/profile/testing/traps.h"

@@ -1,6 +1,7 @@
 #include "sandbox/profile/merge.h"
 
 #include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
 
 #include "sandbox/profile/testing/traps.h"
 

@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <nlohmann/json.hpp>
 
 #include "sandbox/profile/merge.h"
 #include "sandbox/profile/receive.h"
