@@ -66,7 +66,8 @@ constexpr std::array<std::uint32_t, 8> kRequests{SIOCOUTQ,       SIOCOUTQNSD,   
 
 Trap option_trap(std::string_view name) {
   Trap trap{.name = name, .when = {}, .catch_disguised = true};
-  for (const int level : {IPPROTO_TCP, IPPROTO_IP, IPPROTO_IPV6})
+  // TCP has no options of levels 2 and 4; with them the even numbers up to 6 are one rule.
+  for (const int level : {IPPROTO_IP, IPPROTO_IGMP, IPPROTO_IPIP, IPPROTO_TCP, IPPROTO_IPV6})
     trap.when.push_back({{1, static_cast<std::uint32_t>(level)}});
   for (const int option : kSocketNames)
     trap.when.push_back({{1, SOL_SOCKET}, {2, static_cast<std::uint32_t>(option)}});
