@@ -29,10 +29,11 @@ class Remote;
 
 /// One filter's users: a container, or an exec into it.
 struct Container {
-  Container(std::string name, NotifyFd descriptor)
-      : id{std::move(name)}, notify{std::move(descriptor)} {}
+  Container(std::string name, NotifyFd descriptor, config::Pair kind)
+      : id{std::move(name)}, notify{std::move(descriptor)}, pair{kind} {}
   std::string id;
   NotifyFd notify;
+  config::Pair pair;  ///< of the connections it makes
   /// Its connects run in the kernel only: somebody in it restricted what it may connect to in a way
   /// that a connect on its behalf would not be subject to (Landlock).
   std::atomic<bool> plain{false};

@@ -162,8 +162,8 @@ class Pod {
   std::string folder_;
   std::unique_ptr<PodNetwork> network_;
   SilentKernel kernel_;
-  std::shared_ptr<Container> container_ =
-      std::make_shared<Container>("c", std::move(*NotifyFd::adopt(UniqueFd{}, kernel_)));
+  std::shared_ptr<Container> container_ = std::make_shared<Container>(
+      "c", std::move(*NotifyFd::adopt(UniqueFd{}, kernel_)), config::Pair::kUnix);
   FakeGuest guest_;
   EventLoop loop_;
   Worker worker_;

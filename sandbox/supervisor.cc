@@ -127,10 +127,12 @@ class Supervisor::Core {
     loop_thread_.join();
   }
 
-  Status add(UniqueFd fd, const std::string& id, pid_t pid, bool exec) {
+  Status add(UniqueFd fd, const std::string& id, pid_t pid, bool exec,
+             std::optional<config::Pair> pair) {
     auto notify = NotifyFd::adopt(std::move(fd));
     if (!notify) return notify.error();
-    auto container = std::make_shared<Container>(id, std::move(*notify));
+    auto container =
+        std::make_shared<Container>(id, std::move(*notify), pair.value_or(options_.upgrade.pair));
     const std::lock_guard guard{mutex_};
     if (!joined_) join(pid);
     reap();
@@ -377,8 +379,15 @@ class Supervisor::Core {
       const bool own = entry.netns == 0 ? network_->is_own(end.local().address)
                                         : entry.netns == network_->netns();
       if (!own) continue;
-      Snapshot::Connection connection{end.local(), end.remote(), entry.is_client, {},
-                                      "local",     entry.unread, entry.unsent};
+      Snapshot::Connection connection;
+      connection.local = end.local();
+      connection.remote = end.remote();
+      connection.outgoing = entry.is_client;
+      connection.kind = entry.netns == 0 ? config::Pair::kTcp : config::Pair::kUnix;
+      connection.fabric = "local";
+      connection.inode = entry.inode;
+      connection.unread_bytes = entry.unread;
+      connection.unsent_bytes = entry.unsent;
       const IpAddress& other =
           entry.is_client ? entry.name.server.address : entry.name.client.address;
       if (network_->is_own(other)) connection.peer_pod = options_.pod_id;
@@ -428,8 +437,9 @@ Result<std::unique_ptr<Supervisor>> Supervisor::start(SupervisorOptions options)
   return std::unique_ptr<Supervisor>{new Supervisor{std::make_unique<Core>(std::move(options))}};
 }
 
-Status Supervisor::add(UniqueFd notify, const std::string& container_id, pid_t pid, bool exec) {
-  return core_->add(std::move(notify), container_id, pid, exec);
+Status Supervisor::add(UniqueFd notify, const std::string& container_id, pid_t pid, bool exec,
+                       std::optional<config::Pair> pair) {
+  return core_->add(std::move(notify), container_id, pid, exec, pair);
 }
 
 Snapshot Supervisor::snapshot() { return core_->snapshot(); }

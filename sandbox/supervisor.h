@@ -57,8 +57,10 @@ struct Snapshot {
     Endpoint local;
     Endpoint remote;
     bool outgoing = false;
+    config::Pair kind = config::Pair::kUnix;
     std::string peer_pod;            ///< empty: it has left
     std::string fabric;              ///< "local", "host", "window", "verbs"
+    std::uint32_t inode = 0;         ///< of the socket; its modification time is its birth
     std::uint32_t unread_bytes = 0;  ///< in our receive queue
     std::uint32_t unsent_bytes = 0;  ///< written and not yet read by the peer
   };
@@ -86,8 +88,10 @@ class Supervisor {
 
   /// Takes a notify descriptor. `pid` is a process under that filter, in the pod's namespaces; the
   /// first one shows which network namespace is the pod's. `exec`: of a further process of a
-  /// container that was added before. Returns once calls are being answered.
-  Status add(UniqueFd notify, const std::string& container_id, pid_t pid, bool exec);
+  /// container that was added before. `pair`: of the connections it makes, if not as configured for
+  /// all. Returns once calls are being answered.
+  Status add(UniqueFd notify, const std::string& container_id, pid_t pid, bool exec,
+             std::optional<config::Pair> pair = std::nullopt);
 
   /// Any thread; does not disturb the answering ones.
   Snapshot snapshot();

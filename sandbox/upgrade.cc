@@ -215,7 +215,7 @@ Reply upgrade(Call& call, Established connection) {
   const Target& target = std::get<Target>(found);
   const auto& noted = connection.noted;
   const PairKind kind =
-      network.options().pair == config::Pair::kTcp || lingers_zero(connection.tcp.get())
+      call.container().pair == config::Pair::kTcp || lingers_zero(connection.tcp.get())
           ? PairKind::kTcp
           : PairKind::kUnix;
   // Its getpeername is the kernel's and would show the backend.

@@ -19,6 +19,7 @@
 #include "shim/inspect/document.h"
 #include "shim/inspect/server.h"
 #include "shim/privilege.h"
+#include "shim/process/child.h"
 #include "shim/process/reaper.h"
 #include "shim/start.h"
 #include "shim/task/service.h"
@@ -70,6 +71,7 @@ class Signals {
 
 int run_daemon(const CommandLine& line) {
   ::mallopt(M_ARENA_MAX, 1);
+  raise_file_limit();
   UniqueFd listener{kListener};
   const std::string socket = bound_path(listener.get());
   if (socket.empty()) {
@@ -125,7 +127,8 @@ int run_daemon(const CommandLine& line) {
         }
         const bool exec = received.state.status == "running";
         const Status added = supervisor->add(std::move(received.notify),
-                                             received.state.container_id, received.state.pid, exec);
+                                             received.state.container_id, received.state.pid, exec,
+                                             supervision.pair(received.state.container_id));
         if (!added)
           log::error("shim", "{} is not supervised: {}", received.state.container_id,
                      describe(added.error()));

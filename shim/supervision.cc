@@ -12,6 +12,26 @@
 
 namespace shunt {
 
+namespace {
+
+std::string annotation(const sandbox::Json& spec, const char* key) {
+  const auto annotations = spec.find("annotations");
+  if (annotations == spec.end() || !annotations->is_object()) return {};
+  const auto value = annotations->find(key);
+  return value == annotations->end() || !value->is_string() ? "" : value->get<std::string>();
+}
+
+}  // namespace
+
+Result<std::optional<config::Pair>, std::string> annotated_pair(const sandbox::Json& spec) {
+  const std::string value = annotation(spec, kPairAnnotation);
+  if (value.empty()) return std::optional<config::Pair>{};
+  if (value == "unix") return std::optional{config::Pair::kUnix};
+  if (value == "tcp") return std::optional{config::Pair::kTcp};
+  return "annotation " + std::string{kPairAnnotation} + " is \"" + value +
+         "\", it must be \"unix\" or \"tcp\"";
+}
+
 Supervision::Supervision(EventLoop& loop, const config::Config& config, Taker taker)
     : loop_{loop}, config_{config}, taker_{std::move(taker)} {}
 
@@ -23,14 +43,19 @@ Supervision::~Supervision() {
 
 const sandbox::MergeReport* Supervision::report(const std::string& container_id) const {
   const auto it = containers_.find(container_id);
-  return it == containers_.end() ? nullptr : &it->second;
+  return it == containers_.end() ? nullptr : &it->second.report;
+}
+
+config::Pair Supervision::pair(const std::string& container_id) const {
+  const auto it = containers_.find(container_id);
+  return it == containers_.end() ? config_.upgrade.pair : it->second.pair;
 }
 
 Result<Done, std::string> Supervision::prepare(const std::string& bundle,
                                                const std::string& container_id) {
   const std::vector<sandbox::Trap> traps = sandbox::traps(config_.upgrade);
   if (traps.empty()) {
-    containers_[container_id].left_alone = "upgrade.enabled is false in the configuration";
+    containers_[container_id].report.left_alone = "upgrade.enabled is false in the configuration";
     return Done{};
   }
   const std::string file = bundle + "/config.json";
@@ -38,6 +63,9 @@ Result<Done, std::string> Supervision::prepare(const std::string& bundle,
   if (!text) return "cannot read " + file;
   auto config = sandbox::parse_config(*text);
   if (!config) return file + " is no OCI configuration";
+  const auto pair = annotated_pair(*config);
+  if (!pair) return pair.error();
+  if (annotation(*config, "io.kubernetes.cri.container-type") == "sandbox") pod_pair_ = *pair;
   if (const Status listening = listen(); !listening)
     return "cannot listen for notify descriptors on " + path_ + ": " + describe(listening.error());
   sandbox::MergeReport report = sandbox::merge_traps(*config, traps, {path_, container_id});
@@ -55,7 +83,8 @@ Result<Done, std::string> Supervision::prepare(const std::string& bundle,
   for (const auto& trap : report.traps)
     if (trap.outcome != sandbox::TrapOutcome::kTrapped)
       log::debug("shim", "{}: {}: {}", container_id, trap.name, trap.why);
-  containers_[container_id] = std::move(report);
+  containers_[container_id] = {std::move(report),
+                               pair->value_or(pod_pair_.value_or(config_.upgrade.pair))};
   return Done{};
 }
 

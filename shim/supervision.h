@@ -9,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,11 @@
 #include "sandbox/profile/receive.h"
 
 namespace shunt {
+
+/// Chooses the kind of pair for one container, or on the pod's sandbox for all of the pod.
+inline constexpr const char* kPairAnnotation = "shunt.io/upgrade.pair";
+/// Its value in a config.json: nothing where it is not set. The error is a sentence.
+Result<std::optional<config::Pair>, std::string> annotated_pair(const sandbox::Json& spec);
 
 class Supervision {
  public:
@@ -37,6 +43,8 @@ class Supervision {
 
   /// What became of a container's traps; null if it was never prepared.
   const sandbox::MergeReport* report(const std::string& container_id) const;
+  /// The kind of pair its connections get: by its annotation, its pod's, or the configuration.
+  config::Pair pair(const std::string& container_id) const;
 
  private:
   Status listen();
@@ -56,7 +64,12 @@ class Supervision {
   UniqueFd listener_;
   EventLoop::Token watch_ = 0;
   std::map<int, std::unique_ptr<Incoming>> incoming_;
-  std::map<std::string, sandbox::MergeReport> containers_;
+  struct Prepared {
+    sandbox::MergeReport report;
+    config::Pair pair = config::Pair::kUnix;
+  };
+  std::map<std::string, Prepared> containers_;
+  std::optional<config::Pair> pod_pair_;  ///< the annotation of the pod's sandbox
 };
 
 }  // namespace shunt

@@ -55,6 +55,7 @@ Status list_tcp(NetlinkSocket& socket, std::vector<FastEntry>& result) {
       entry.name.client_family = entry.name.server_family = family;
       entry.name.client = own;
       entry.name.server = endpoint_of(family, answer.id.idiag_dst, answer.id.idiag_dport);
+      entry.inode = answer.idiag_inode;
       entry.unread = answer.idiag_rqueue;
       entry.unsent = answer.idiag_wqueue;
       ends.push_back(std::move(entry));
@@ -106,6 +107,7 @@ Result<std::vector<FastEntry>> list_fast_sockets() {
   std::vector<FastEntry> result;
   for (const auto& [inode, raw] : sockets) {
     FastEntry entry;
+    entry.inode = inode;
     entry.unread = raw.queues.udiag_rqueue;
     entry.unsent = raw.queues.udiag_wqueue;
     if (auto name = decode(raw.name)) {

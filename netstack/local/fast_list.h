@@ -13,6 +13,7 @@ namespace shunt::local {
 struct FastEntry {
   FastName name;
   std::uint64_t netns = 0;  ///< whose end this is; 0 for kind tcp, whose own address tells
+  std::uint32_t inode = 0;
   bool is_client = false;
   std::uint32_t unread = 0;  ///< bytes that arrived and were not read
   std::uint32_t unsent = 0;  ///< bytes written that the peer has not read

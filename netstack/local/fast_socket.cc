@@ -2,6 +2,7 @@
 
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 
 #include <algorithm>
@@ -57,6 +58,8 @@ Result<UniqueFd> offer_tcp(const FastName& name) {
 
 }  // namespace
 
+void stamp(int socket) { ::futimens(socket, nullptr); }
+
 void prepare_accepted_end(int socket, std::size_t send_buffer) {
   // The kernel doubles the number for its own bookkeeping; what counts is that it is large.
   set(socket, SOL_SOCKET, SO_SNDBUFFORCE, static_cast<int>(send_buffer));
@@ -72,6 +75,7 @@ Result<UniqueFd> offer(const FastName& name, std::uint64_t server_netns, PairKin
   Result<UniqueFd> socket =
       kind == PairKind::kUnix ? offer_unix(name, send_buffer) : offer_tcp(name);
   if (!socket) return socket;
+  stamp(socket->get());
   const SockAddress target =
       kind == PairKind::kUnix
           ? abstract_address(mailbox_name(server_netns, name.server.port, name.server_family))

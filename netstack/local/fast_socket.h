@@ -29,6 +29,10 @@ enum class PairKind { kUnix, kTcp };
 Result<UniqueFd> offer(const FastName& name, std::uint64_t server_netns, PairKind kind,
                        std::size_t send_buffer);
 
+/// Writes the time onto a fast socket: its modification time, which nothing else uses. So the
+/// kernel keeps a connection's age, and `stat -L /proc/PID/fd/N` shows it to anybody.
+void stamp(int socket);
+
 /// What a unix pair needs beyond being connected: room for many small writes (an AF_UNIX write is
 /// charged at least 768 bytes, so with default buffers 278 one-byte writes fill it where TCP takes
 /// millions), and no passing of descriptors. `send_buffer` is what the kernel is told; it allows

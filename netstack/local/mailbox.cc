@@ -20,6 +20,7 @@ std::optional<Offer> accept_unix(int listener) {
   // Only supervisors are in the private namespace. A stranger all the same: let go at once, and say
   // "nothing here" for this round.
   if (!name) return std::nullopt;
+  stamp(socket.get());
   return Offer{std::move(socket), name->client, name->server, PairKind::kUnix, {}, {}};
 }
 
@@ -32,6 +33,7 @@ std::optional<Offer> accept_tcp(int listener) {
   const auto client = from_sockaddr(peer.bytes());
   const auto server = local_endpoint(socket.get());
   if (!client || !server) return std::nullopt;
+  stamp(socket.get());
   return Offer{std::move(socket), *client, *server, PairKind::kTcp, {}, {}};
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -103,12 +104,47 @@ void print_other_nodes(const Json& across) {
     if (!table->empty()) std::printf("\n%s", table->text(2).c_str());
 }
 
+std::string age_of(const Json& connection) {
+  const auto age = connection.find("age_s");
+  if (age == connection.end() || !age->is_number()) return "-";
+  const auto seconds = static_cast<std::uint64_t>(age->get<double>());
+  if (seconds < 120) return std::to_string(seconds) + "s";
+  if (seconds < 120 * 60) return std::to_string(seconds / 60) + "m";
+  if (seconds < 48 * 3600) return std::to_string(seconds / 3600) + "h";
+  return std::to_string(seconds / 86400) + "d";
+}
+
+std::string pod_name_of(const Json& document) {
+  const Json& pod = list_of(document, "pod");
+  const std::string name = text_of(pod, "name");
+  return name == "-" ? "" : text_of(pod, "namespace") + "/" + name;
+}
+
+std::string peer_of(const Json& connection) {
+  const std::string name = text_of(connection, "peer_pod_name");
+  return name == "-" ? shortened(text_of(connection, "peer_pod")) : name;
+}
+
+/// A shim knows other pods by their id only; who asks all of the node's shims knows their names.
+void name_peers(std::vector<Json>& documents) {
+  std::map<std::string, std::string> names;
+  for (const Json& document : documents)
+    if (const std::string name = pod_name_of(document); !name.empty())
+      names[text_of(list_of(document, "pod"), "id")] = name;
+  for (Json& document : documents) {
+    const auto connections = document.find("connections");
+    if (connections == document.end()) continue;
+    for (Json& connection : *connections)
+      if (const auto name = names.find(text_of(connection, "peer_pod")); name != names.end())
+        connection["peer_pod_name"] = name->second;
+  }
+}
+
 void print_pod(const Json& document) {
   const Json& pod = list_of(document, "pod");
-  const std::string name = text_of(pod, "name") == "-" ? ""
-                                                       : " (" + text_of(pod, "namespace") + "/" +
-                                                             text_of(pod, "name") + ")";
-  std::printf("POD %s%s   shim %s, Shunt %s\n", shortened(text_of(pod, "id")).c_str(), name.c_str(),
+  const std::string name = pod_name_of(document);
+  std::printf("POD %s%s   shim %s, Shunt %s\n", shortened(text_of(pod, "id")).c_str(),
+              name.empty() ? "" : (" (" + name + ")").c_str(),
               text_of(document, "shim_pid").c_str(), text_of(document, "version").c_str());
   std::string addresses;
   for (const Json& address : list_of(document, "addresses"))
@@ -128,26 +164,27 @@ void print_pod(const Json& document) {
   if (document.contains("why_not"))
     std::printf("\n  no connection is upgraded: %s\n", text_of(document, "why_not").c_str());
 
-  Table listeners{{"LISTENER", "SUPERVISED"}};
+  Table listeners{{"LISTENER", "SUPERVISED", "SOCKETS"}};
   for (const Json& listener : list_of(document, "listeners"))
-    listeners.add(
-        {text_of(listener, "address"), listener.value("supervised", false) ? "yes" : "no"});
+    listeners.add({text_of(listener, "address"), listener.value("supervised", false) ? "yes" : "no",
+                   text_of(listener, "sockets")});
   if (!listeners.empty()) std::printf("\n%s", listeners.text(2).c_str());
 
   Table connections{
-      {"FAST CONNECTION", "PEER", "DIRECTION", "UNREAD", "UNSENT", "OVER", "PEER POD"}};
+      {"FAST CONNECTION", "PEER", "DIRECTION", "AGE", "UNREAD", "UNSENT", "OVER", "PEER POD"}};
   for (const Json& connection : list_of(document, "connections"))
     connections.add({text_of(connection, "local"), text_of(connection, "remote"),
-                     text_of(connection, "direction"), text_of(connection, "unread_bytes"),
-                     text_of(connection, "unsent_bytes"), text_of(connection, "fabric"),
-                     shortened(text_of(connection, "peer_pod"))});
+                     text_of(connection, "direction"), age_of(connection),
+                     text_of(connection, "unread_bytes"), text_of(connection, "unsent_bytes"),
+                     text_of(connection, "fabric"), peer_of(connection)});
   if (!connections.empty()) std::printf("\n%s", connections.text(2).c_str());
 
   if (document.contains("across_nodes")) print_other_nodes(document["across_nodes"]);
 
-  Table paths{{"CONNECTIONS BY PATH", "COUNT"}};
+  Table paths{{"CONNECTIONS BY PATH", "COUNT", "WHICH MEANS"}};
   for (const Json& path : list_of(document, "paths"))
-    if (path.value("count", 0) != 0) paths.add({text_of(path, "path"), text_of(path, "count")});
+    if (path.value("count", 0) != 0)
+      paths.add({text_of(path, "path"), text_of(path, "count"), text_of(path, "meaning")});
   if (!paths.empty()) std::printf("\n%s", paths.text(2).c_str());
 
   Table calls{{"TRAPPED CALL", "OUTCOME", "COUNT"}};
@@ -176,10 +213,13 @@ int inspect_once(const InspectOptions& options) {
     return 1;
   }
   std::sort(sockets.begin(), sockets.end());
-  Json found = Json::array();
+  std::vector<Json> answers;
   for (const auto& socket : sockets)
-    if (auto document = ask(socket); document && is_named(*document, options.name))
-      found.push_back(std::move(*document));
+    if (auto document = ask(socket)) answers.push_back(std::move(*document));
+  name_peers(answers);
+  Json found = Json::array();
+  for (Json& document : answers)
+    if (is_named(document, options.name)) found.push_back(std::move(document));
   if (found.empty() && !options.name.empty()) {
     std::fprintf(stderr,
                  "shunt: no pod or container \"%s\" runs under Shunt here (state directory %s)\n",

@@ -2,7 +2,12 @@
 
 #include <unistd.h>
 
+#include <map>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <tuple>
+
+#include "shim/inspect/ages.h"
 
 namespace shunt {
 namespace {
@@ -11,6 +16,8 @@ using Json = nlohmann::ordered_json;
 
 // Not Json{value}: braces make a list of one.
 Json text(const std::string& value) { return value.empty() ? Json(nullptr) : Json(value); }
+
+const char* name_of(config::Pair pair) { return pair == config::Pair::kTcp ? "tcp" : "unix"; }
 
 Json containers_of(const task::Service& service, const Supervision& supervision) {
   Json list = Json::array();
@@ -23,6 +30,7 @@ Json containers_of(const task::Service& service, const Supervision& supervision)
     const sandbox::MergeReport* report = supervision.report(id);
     entry["supervised"] = report != nullptr && report->listener_installed;
     if (report != nullptr && !report->left_alone.empty()) entry["why"] = report->left_alone;
+    entry["pair"] = name_of(supervision.pair(id));
     Json traps = Json::array();
     if (report != nullptr)
       for (const auto& trap : report->traps)
@@ -102,28 +110,54 @@ Json across_nodes(const sandbox::Snapshot& snapshot) {
   return result;
 }
 
-void add_snapshot(const sandbox::Snapshot& snapshot, Json& document) {
+std::map<std::uint32_t, double> ages_of(const sandbox::Snapshot& snapshot,
+                                        const task::Service& service) {
+  std::set<std::uint32_t> inodes;
+  for (const auto& connection : snapshot.connections) inodes.insert(connection.inode);
+  std::vector<pid_t> processes;
+  if (!inodes.empty())
+    for (const auto& [id, container] : service.containers())
+      if (container->cgroup)
+        for (const pid_t pid : container->cgroup->processes()) processes.push_back(pid);
+  return socket_ages(processes, inodes);
+}
+
+void add_snapshot(const sandbox::Snapshot& snapshot, const std::map<std::uint32_t, double>& ages,
+                  Json& document) {
   document["upgrading"] = snapshot.upgrading;
   if (!snapshot.why_not.empty()) document["why_not"] = snapshot.why_not;
   Json& addresses = document["addresses"] = Json::array();
   for (const IpAddress& address : snapshot.addresses) addresses.push_back(to_text(address));
   Json& listeners = document["listeners"] = Json::array();
+  // A server with several processes may have several sockets at one address.
+  std::map<std::tuple<std::string, int, bool>, std::size_t> sockets;
   for (const auto& listener : snapshot.listeners)
-    listeners.push_back({{"address", to_text(listener.local)}, {"supervised", listener.published}});
+    ++sockets[{to_text(listener.local), listener.family, listener.published}];
+  for (const auto& [listener, count] : sockets)
+    listeners.push_back({{"address", std::get<0>(listener)},
+                         {"supervised", std::get<2>(listener)},
+                         {"sockets", count}});
   Json& connections = document["connections"] = Json::array();
-  for (const auto& connection : snapshot.connections)
+  for (const auto& connection : snapshot.connections) {
+    const auto age = ages.find(connection.inode);
     connections.push_back({{"local", to_text(connection.local)},
                            {"remote", to_text(connection.remote)},
                            {"direction", connection.outgoing ? "out" : "in"},
+                           {"pair", name_of(connection.kind)},
+                           {"age_s", age == ages.end() ? Json(nullptr) : Json(age->second)},
                            {"unread_bytes", connection.unread_bytes},
                            {"unsent_bytes", connection.unsent_bytes},
                            {"fabric", connection.fabric},
                            {"peer_pod", text(connection.peer_pod)}});
+  }
   document["across_nodes"] = across_nodes(snapshot);
   Json& paths = document["paths"] = Json::array();
-  for (std::size_t i = 0; i < snapshot.paths.size(); ++i)
-    paths.push_back(
-        {{"path", sandbox::name(static_cast<sandbox::Path>(i))}, {"count", snapshot.paths[i]}});
+  for (std::size_t i = 0; i < snapshot.paths.size(); ++i) {
+    const auto path = static_cast<sandbox::Path>(i);
+    paths.push_back({{"path", sandbox::name(path)},
+                     {"meaning", sandbox::meaning(path)},
+                     {"count", snapshot.paths[i]}});
+  }
   Json& calls = document["calls"] = Json::array();
   for (const auto& call : snapshot.calls)
     for (std::size_t i = 0; i < call.endings.size(); ++i)
@@ -160,7 +194,10 @@ std::string inspect_document(const PodIdentity& pod, const task::Service& servic
                   {"namespace", text(pod.name_space)},
                   {"uid", text(pod.uid)}}},
                 {"containers", containers_of(service, supervision)}};
-  if (supervisor != nullptr) add_snapshot(supervisor->snapshot(), document);
+  if (supervisor != nullptr) {
+    const sandbox::Snapshot snapshot = supervisor->snapshot();
+    add_snapshot(snapshot, ages_of(snapshot, service), document);
+  }
   return document.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,6 +20,8 @@
 
 namespace shunt {
 namespace {
+
+std::optional<rlimit> g_file_limit;  // what children get, once ours differs
 
 std::optional<std::string> find_program(const std::string& name) {
   if (name.find('/') != std::string::npos) return name;
@@ -48,6 +51,7 @@ std::optional<std::string> find_program(const std::string& name) {
     if (::getppid() != parent) ::_exit(127);  // the parent died before the line above
   }
   ::setpgid(0, 0);
+  if (g_file_limit) ::setrlimit(RLIMIT_NOFILE, &*g_file_limit);
   // Also what we inherited ourselves without the flag; dup2 below makes open again what is wanted.
   ::close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
   // Sources were moved above every target by the caller, so no dup2 overwrites a later source.
@@ -59,6 +63,14 @@ std::optional<std::string> find_program(const std::string& name) {
 }
 
 }  // namespace
+
+void raise_file_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max) return;
+  g_file_limit = limit;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
 
 Result<pid_t> start_child(const ChildSpec& spec) {
   const auto program = find_program(spec.argv.front());

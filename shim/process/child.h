@@ -20,6 +20,11 @@ struct ChildSpec {
   bool dies_with_us = true;              ///< SIGKILL when the calling thread ends
 };
 
+/// Raises our soft limit of open files to the hard one: the supervisor keeps duplicates of guests'
+/// descriptors under the guests' numbers. Children start with the limit from before, since a
+/// container without one of its own inherits it.
+void raise_file_limit();
+
 /// The child's pid; the caller reaps it (Reaper). Call from a thread that lives as long as the
 /// process: dies_with_us is bound to the thread. Errors: those of execve(2), reported here and not
 /// as an exit code.

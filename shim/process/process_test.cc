@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 
 #include <array>
 
@@ -169,4 +170,23 @@ TEST_CASE("a pump moves every byte to a pipe and to a file, and ends with its so
     ::unlink(path.c_str());
     CHECK(received == sent);
   }
+}
+
+TEST_CASE("the output of a program that ends well is taken") {
+  CHECK(output_of({"echo", "one"}) == "one\n");
+  CHECK_FALSE(output_of({"false"}));
+  CHECK_FALSE(output_of({"/does/not/exist"}));
+}
+
+TEST_CASE("children keep the limit of open files that we had before raising ours") {
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+  rlimit lower = before;
+  lower.rlim_cur = std::min<rlim_t>(before.rlim_max, 900);
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &lower) == 0);
+  raise_file_limit();
+  rlimit raised{};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &raised) == 0);
+  CHECK(raised.rlim_cur == before.rlim_max);
+  CHECK(output_of({"sh", "-c", "ulimit -Sn"}) == std::to_string(lower.rlim_cur) + "\n");
 }
