@@ -216,7 +216,7 @@ void Acceptor::knock(Listener& listener) const {
     const std::lock_guard guard{listener.mutex};
     listener.knocks.push_back({*from, now});
   }
-  ::connect(socket->get(), address.get(), address.length);
+  static_cast<void>(::connect(socket->get(), address.get(), address.length));  // it is waited for
 }
 
 Reply Acceptor::accept(Call& call, AcceptRequest request, std::shared_ptr<Listener> listener,

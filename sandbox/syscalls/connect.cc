@@ -68,7 +68,7 @@ Reply disconnect(Call& call) {
   if (!info || !fresh) return Fail{ENOBUFS};
   sockaddr none{};
   none.sa_family = AF_UNSPEC;
-  ::connect(fresh->socket.get(), &none, sizeof none);
+  static_cast<void>(::connect(fresh->socket.get(), &none, sizeof none));
   if ((info->flags & O_NONBLOCK) != 0) ::fcntl(fresh->socket.get(), F_SETFL, O_NONBLOCK);
   ReplaceFd reply;
   reply.number = call.fd();

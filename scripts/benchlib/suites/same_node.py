@@ -217,9 +217,9 @@ def _measure_held(bench, pods):
 
 def _note_paths(bench, pods):
     """What became of the connections: a figure of a variant that was not fast would mislead."""
-    pods = {pod["pod"]["id"]: pod for pod in inspected(pods.node)}
+    shown = {pod["pod"]["id"]: pod for pod in inspected(pods.node)}
     for name in HANDLED:
-        pod = pods[pods.variants[name].pair.client.id]
+        pod = shown[pods.variants[name].pair.client.id]
         paths_taken = {each["path"]: each["count"] for each in pod["paths"] if each["count"]}
         total = sum(paths_taken.values())
         fast = paths_taken.pop("upgraded", 0)
