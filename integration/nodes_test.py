@@ -1,0 +1,207 @@
+#!/usr/bin/python3
+"""Two nodes, a pod on each: what happens to connections over the host fabric when something breaks.
+
+Nodes and pods are network namespaces; shunt-launch supervises one program in each pod. Each test names the
+errno a program must see and the bound in which it must. Needs root; exits with 77 without.
+"""
+
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE / 'guests'))
+import guests_across_nodes as across  # noqa: E402
+
+LAUNCHER = pathlib.Path(os.environ.get('SHUNT_BUILD', HERE.parent / 'build/dev')) / 'sandbox/shunt-launch'
+ECONNRESET = 104
+
+
+class Half:
+    """A supervised half of a conversation, line by line."""
+
+    def __init__(self, nodes, index, *arguments, options=()):
+        self.lines, self.errors = [], []
+        self.process = subprocess.Popen(
+            ['nsenter', f'--net=/run/netns/{nodes.nodes[index]}', str(LAUNCHER), '--fabrics', 'host', '--state',
+             f'{nodes.state}/{index}', '--pod', nodes.pods[index], '--netns', nodes.pods[index], '--stats',
+             *options, '--', '/usr/bin/python3', str(HERE / 'nodes/talk.py'), *arguments],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.changed = threading.Condition()
+        self.threads = [threading.Thread(target=self.collect, args=(stream, lines), daemon=True)
+                        for stream, lines in ((self.process.stdout, self.lines), (self.process.stderr, self.errors))]
+        for thread in self.threads:
+            thread.start()
+        self.read = 0
+
+    def collect(self, stream, lines):
+        for line in stream:
+            with self.changed:
+                lines.append(line.rstrip('\n'))
+                self.changed.notify_all()
+
+    def line(self, seconds=15):
+        with self.changed:
+            if not self.changed.wait_for(lambda: len(self.lines) > self.read, seconds):
+                raise AssertionError(f'no line within {seconds} s; stderr: {self.errors[-5:]}')
+            self.read += 1
+            return self.lines[self.read - 1]
+
+    def ask(self, line, seconds=15):
+        self.process.stdin.write(line + '\n')
+        self.process.stdin.flush()
+        what, seconds_taken = self.line(seconds).rsplit(' ', 1)
+        return what, float(seconds_taken)
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+        for thread in self.threads:
+            thread.join(5)
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            stream.close()
+
+    def end(self):
+        """How connections went: {path: count}."""
+        self.process.stdin.close()
+        self.process.wait(15)
+        for thread in self.threads:
+            thread.join(5)
+        return {words[1]: int(words[2]) for words in map(str.split, self.errors) if words[:1] == ['path']}
+
+
+class TwoNodes(unittest.TestCase):
+    def setUp(self):
+        self.nodes = [f'faults-{os.getpid()}-node{i}' for i in range(2)]
+        self.pods = [f'faults-{os.getpid()}-pod{i}' for i in range(2)]
+        self.addCleanup(lambda: [subprocess.run(['ip', 'netns', 'del', name], check=False, stderr=subprocess.DEVNULL)
+                                 for name in (*self.pods, *self.nodes)])
+        across.make(self.nodes, self.pods)
+        directory = tempfile.TemporaryDirectory(prefix='shunt-nodes-')
+        self.addCleanup(directory.cleanup)
+        self.state = directory.name
+
+    def half(self, *arguments, **options):
+        half = Half(self, *arguments, **options)
+        self.addCleanup(half.stop)
+        return half
+
+    def pair(self, server_options=(), client_options=()):
+        server = self.half(1, 'server', '7000', options=server_options)
+        self.assertEqual(server.line(), 'ready')
+        client = self.half(0, 'client', across.PODS[1], '7000', options=client_options)
+        self.assertEqual(client.line(), 'ready')
+        return server, client
+
+    def in_node(self, index, *command):
+        subprocess.run(['ip', 'netns', 'exec', self.nodes[index], *command], check=True)
+
+    def test_32_bit_calls_lead_nowhere(self):
+        """A program that disconnects its socket by 32-bit calls reaches nothing of the nodes with it."""
+        server = self.half(1, 'server', '7000')
+        self.assertEqual(server.line(), 'ready')
+        victim = subprocess.Popen(
+            ['ip', 'netns', 'exec', self.nodes[1], '/usr/bin/python3', '-c',
+             'import socket; s = socket.create_server(("0.0.0.0", 5000)); print("up", flush=True)\n'
+             'while True: s.accept()[0].sendall(b"x")'], stdout=subprocess.PIPE, text=True)
+        self.addCleanup(lambda: (victim.kill(), victim.wait(), victim.stdout.close()))
+        self.assertEqual(victim.stdout.readline(), 'up\n')
+        thief = self.half(0, 'escape', across.PODS[1], '7000', across.NODES[1], '5000')
+        disconnected = thief.line()
+        if disconnected != 'disconnected 0':
+            self.skipTest(f'this kernel has no 32-bit calls: {disconnected}')
+        self.assertTrue(thief.line().startswith('not reached'))
+        self.assertGreaterEqual(thief.end().get('over-host', 0), 2)
+        # The victim does answer whoever may ask.
+        self.in_node(0, '/usr/bin/python3', '-c',
+                     f'import socket; assert socket.create_connection(("{across.NODES[1]}", 5000), 5).recv(1)')
+
+    def test_privileged_programs_get_no_socket_of_the_node(self):
+        _, client = self.pair(client_options=('--privileged',))
+        self.assertEqual(client.ask('new')[0], 'hello')
+        self.assertNotIn('over-host', client.end())
+
+    def test_the_server_process_is_killed(self):
+        server, client = self.pair()
+        self.assertEqual(client.ask('new')[0], 'hello')
+        server.process.kill()  # the shim; the program dies with it
+        what, seconds = client.ask('talk')
+        self.assertIn(what, ('end', f'error {ECONNRESET}', 'error 32'))
+        self.assertLess(seconds, 2)
+        what, seconds = client.ask('new')
+        self.assertIn(what, ('error 111', f'error {ECONNRESET}'))  # the program dies a moment later
+        self.assertLess(seconds, 1)
+
+    def test_control_connection_cut_and_back(self):
+        """Connections live on, new ones use kernel TCP at once, and the fabric again when it is back."""
+        _, client = self.pair()
+        self.assertEqual(client.ask('new')[0], 'hello')
+        subprocess.run(['ip', 'netns', 'exec', self.pods[1], 'nft',
+                        'add table inet cut; add chain inet cut i { type filter hook input priority 0; }; '
+                        'add rule inet cut i tcp dport 7471 reject with tcp reset; '
+                        'add rule inet cut i tcp sport 7471 drop'], check=True)
+        self.assertEqual(client.ask('talk')[0], 'hello')  # nobody of ours is in its path
+        begin = time.monotonic()
+        for _ in range(3):
+            what, seconds = client.ask('new')
+            self.assertEqual(what, 'hello')
+            self.assertLess(seconds, 1)
+        self.assertLess(time.monotonic() - begin, 3)
+        subprocess.run(['ip', 'netns', 'exec', self.pods[1], 'nft', 'delete', 'table', 'inet', 'cut'], check=True)
+        time.sleep(8)  # redialled with growing pauses, of at most 5 s
+        self.assertEqual(client.ask('new')[0], 'hello')
+        paths = client.end()
+        self.assertGreaterEqual(paths.get('over-host', 0), 2, paths)
+
+    def test_the_nodes_cannot_reach_each_other(self):
+        """Only the overlay works: kernel TCP, without noticeable delay."""
+        self.in_node(1, 'nft', 'add table inet cut; add chain inet cut i { type filter hook input priority 0; }; '
+                               'add rule inet cut i tcp dport 7472-7727 drop')
+        _, client = self.pair()
+        for _ in range(3):
+            what, seconds = client.ask('new')
+            self.assertEqual(what, 'hello')
+            self.assertLess(seconds, 1)
+        self.assertNotIn('over-host', client.end())
+
+    def test_another_cluster_key(self):
+        keys = []
+        for i in range(2):
+            keys.append(f'{self.state}/key{i}')
+            pathlib.Path(keys[i]).write_text(f'{i}' * 32)
+            os.chmod(keys[i], 0o600)
+        _, client = self.pair(('--key', keys[0]), ('--key', keys[1]))
+        self.assertEqual(client.ask('new')[0], 'hello')
+        self.assertNotIn('over-host', client.end())
+
+    def test_the_same_cluster_key(self):
+        key = f'{self.state}/key'
+        pathlib.Path(key).write_text('k' * 32)
+        os.chmod(key, 0o600)
+        _, client = self.pair(('--key', key), ('--key', key))
+        for _ in range(3):  # the first one may come before the shims know each other
+            self.assertEqual(client.ask('new')[0], 'hello')
+        self.assertGreaterEqual(client.end().get('over-host', 0), 1)
+
+    def test_containers_are_refused_the_control_port(self):
+        server = self.half(1, 'server', '7000')
+        self.assertEqual(server.line(), 'ready')
+        client = self.half(0, 'client', across.PODS[1], '7471')
+        self.assertEqual(client.line(), 'ready')
+        self.assertEqual(client.ask('new')[0], 'error 111')
+
+
+if __name__ == '__main__':
+    if os.geteuid() != 0:
+        print('needs root: network namespaces')
+        sys.exit(77)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    socket.setdefaulttimeout(30)
+    unittest.main()
