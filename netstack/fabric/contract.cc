@@ -262,6 +262,7 @@ void busy_streams_share(const MakePair& make) {
   Bench bench{make};
   bench.send_buffer = 512 << 10;
   std::vector<Connection> busy;
+  busy.reserve(100);
   for (StreamId i = 0; i < 100; ++i) busy.push_back(bench.connect(2 * i + 1));
   bench.send_buffer = 8 << 20;
   Connection hog = bench.connect(201);
@@ -290,6 +291,7 @@ void busy_streams_share(const MakePair& make) {
   until_moved(32u << 20);
   const std::uint64_t hog_before = hog.server.got;
   std::vector<std::uint64_t> before;
+  before.reserve(busy.size());
   for (const auto& stream : busy) before.push_back(stream.server.got);
   until_moved(160u << 20);
   std::uint64_t least = ~0ull;
@@ -518,6 +520,7 @@ void streams_come_and_go(const MakePair& make) {
   StreamId next = 1;
   for (int round = 0; round < 60; ++round) {
     std::vector<Connection> streams;
+    streams.reserve(10);
     for (int i = 0; i < 10; ++i) streams.push_back(bench.connect(next++));
     for (auto& stream : streams) {
       stream.client.write(1u + random() % 40000);

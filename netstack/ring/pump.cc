@@ -134,8 +134,8 @@ void RingLink::block(Stream& stream, bool blocked) {
 
 void RingLink::deliver(Stream& stream) {
   if (stream.dying) return;
-  const bool nearly_full =
-      stream.in.has_ring() && stream.in.unconfirmed() > stream.in.ring_size() / 4 * 3;
+  const bool nearly_full = stream.in.has_ring() &&
+                           stream.in.unconfirmed() > std::uint64_t{stream.in.ring_size()} / 4 * 3;
   while (stream.in.waiting() > 0 && !stream.write_blocked) {
     std::array<iovec, 5> parts{};
     const std::size_t count = stream.in.parts(parts, *mover_);

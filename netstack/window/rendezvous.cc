@@ -95,9 +95,9 @@ Result<Delivery> collect(int connection) {
     for (std::size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= each->cmsg_len; ++i) {
       int fd = -1;
       std::memcpy(&fd, CMSG_DATA(each) + i * sizeof fd, sizeof fd);
-      UniqueFd owned{fd};  // all are ours to close, wanted or not
-      if (count == 0) delivery.window = std::move(owned);
-      if (count == 1) delivery.bell = std::move(owned);
+      const UniqueFd unwanted{count > 1 ? fd : -1};  // ours to close, too
+      if (count == 0) delivery.window = UniqueFd{fd};
+      if (count == 1) delivery.bell = UniqueFd{fd};
       ++count;
     }
   }
