@@ -232,7 +232,7 @@ void Call::on_late() {
   fail({What::kNotShunt, ETIMEDOUT, {}, "connected, but the handshake took too long"});
 }
 
-void Call::fail(Failure failure) {
+void Call::fail(const Failure& failure) {
   if (over_) return;
   stop();
   owner_.on_failed(*this, failure);

@@ -87,7 +87,7 @@ class Call : public Channel::Owner, public std::enable_shared_from_this<Call> {
   void call_back();
   void on_called_back(bool yes);
   void on_late();
-  void fail(Failure failure);
+  void fail(const Failure& failure);
   void stop();
 
   class CallBack;  ///< our VERIFY on a connection of its own

@@ -19,9 +19,9 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 namespace {
-constexpr std::size_t kReadAtOnce = 16 * 1024;  // then it is the others' turn
-constexpr std::size_t kKeepCapacity = 1024;     // a buffer that is empty holds no more
-constexpr std::size_t kDrainAtEnd = 256 * 1024;
+constexpr std::size_t kReadAtOnce = 16UL * 1024;  // then it is the others' turn
+constexpr std::size_t kKeepCapacity = 1024;       // a buffer that is empty holds no more
+constexpr std::size_t kDrainAtEnd = 256UL * 1024;
 constexpr milliseconds kRateWindow{100};
 
 void set_int(int socket, int level, int name, int value) {
@@ -226,7 +226,7 @@ void Channel::end_soon(End how) {
   });
 }
 
-void Channel::end(End how) {
+void Channel::end(const End& how) {
   ending_ = true;
   if (how.how == End::How::kMisbehaved)
     bye(how.reason, how.why);

@@ -39,7 +39,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
     virtual void on_end(Channel& channel, const End& end) = 0;
   };
   struct Limits {
-    std::size_t queue = 1024 * 1024;          ///< bytes unsent
+    std::size_t queue = 1024UL * 1024;        ///< bytes unsent
     std::uint32_t frames_a_second = 100'000;  ///< read; what is above waits in the kernel
   };
 
@@ -74,7 +74,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
   void flush_soon();
   bool flush();  ///< false: ended
   void end_soon(End end);
-  void end(End end);
+  void end(const End& how);
   bool over_rate();
   void update_interest();
 

@@ -70,7 +70,7 @@ TEST_CASE("a node cut off is noticed within three pings, and found again") {
   CHECK(a.heard.down.size() == 2);
   CHECK(b.heard.down.size() == 2);
   CHECK(a.heard.states[b.address] == State::kNot);
-  CHECK(a.host.links.empty());
+  CHECK(until(loop, [&] { return a.host.links.empty(); }));
   CHECK(a.view_of(b).phase != "up");
   CHECK_FALSE(a.peers->route(b.address));
   CHECK(a.discover(b) == State::kNot);  // at once: the kernel's path

@@ -101,8 +101,8 @@ struct Limits {
   std::size_t dials = 256;         ///< calls under way
   std::uint32_t offers = 1024;     ///< of one peer, waiting for our answer or its word
   std::size_t queue =
-      1024 * 1024;  ///< bytes that wait to be sent to one peer, before it is given up
-  std::size_t early = 256 * 1024;  ///< bytes kept for one link that is not there yet
+      1024UL * 1024;  ///< bytes that wait to be sent to one peer, before it is given up
+  std::size_t early = 256UL * 1024;  ///< bytes kept for one link that is not there yet
 };
 
 struct Options {
