@@ -94,7 +94,7 @@ struct VerbsFabric {
 };
 
 struct Fabrics {
-  std::vector<FabricName> enabled = {FabricName::kVerbs, FabricName::kHost};  ///< best first
+  std::vector<FabricName> enabled;  ///< best first; empty: connections stay on the kernel path
   std::uint32_t port = 7471;
   Milliseconds wait = std::chrono::milliseconds{20};
   Milliseconds forget = std::chrono::seconds{60};

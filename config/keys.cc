@@ -161,7 +161,9 @@ const std::vector<Key>& table() {
 
       key("fabrics.enabled",
           "Ways across nodes that may be used, best first: verbs (RDMA), window (shared memory, "
-          "needs its directory) and host (the node's own network); an empty list turns them off.",
+          "needs its directory) and host (the node's own network). None unless it is asked for, so "
+          "that "
+          "no port of a pod is taken.",
           MEMBER(fabrics.enabled), fabric_list),
       key("fabrics.port",
           "TCP port at each pod's own address on which shims talk to each other; containers cannot "

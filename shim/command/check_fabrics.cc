@@ -13,7 +13,7 @@ std::vector<Finding> check_fabrics(const std::string& config_path) {
   const auto config = config_path.empty() ? config::load_default() : config::load_file(config_path);
   if (!config) return {};  // said by check_programs
   if (config->fabrics.enabled.empty())
-    return {{"fabrics", Fitness::kOk, "none wanted (fabrics.enabled)", ""}};
+    return {{"fabrics", Fitness::kOk, "off (fabrics.enabled names none)", ""}};
   const auto home = current_netns();
   if (!home) return {{"fabrics", Fitness::kDegraded, "unknown", describe(home.error())}};
   EventLoop loop;
