@@ -103,4 +103,4 @@ if __name__ == "__main__":
     if not os.path.exists(os.path.join(guests_test.GUESTS, "echo_blocking")):
         print("skipped: the guests are not built (a sanitizer build)")
         raise SystemExit(77)
-    harness.main()
+    harness.main(long=True)

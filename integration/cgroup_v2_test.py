@@ -33,4 +33,4 @@ class CgroupV2(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    harness.main(harness.guest_obstacle)
+    harness.main(harness.guest_obstacle, long=True)

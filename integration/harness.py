@@ -78,9 +78,12 @@ def guest_obstacle():
     return None
 
 
-def main(obstacle=_obstacle):
-    """Runs the file's tests unless `obstacle()` names a reason why they cannot be run here."""
+def main(obstacle=_obstacle, long=False):
+    """Runs the file's tests unless `obstacle()` names a reason why they cannot be run here. `long`: they
+    take too many minutes for every run."""
     reason = obstacle()
+    if long and not LONG:
+        reason = reason or "it takes many minutes; SHUNT_LONG=1 runs it"
     if reason:
         print(f"skipped: {reason}")
         sys.exit(77)

@@ -52,4 +52,4 @@ class TwoGuests(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    harness.main(harness.guest_obstacle)
+    harness.main(harness.guest_obstacle, long=True)
