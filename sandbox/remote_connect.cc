@@ -76,22 +76,24 @@ struct Remote::Connect {
 };
 
 Reply Remote::connect(Call& call, Established connection, const local::FastName& name) {
-  const bool lingers = lingers_zero(connection.tcp.get());
+  // Real TCP where the program could see the difference; nothing of the node's for a program that
+  // could reconfigure the node with it.
+  const bool real_tcp =
+      lingers_zero(connection.tcp.get()) || call.container().pair == config::Pair::kTcp;
+  const bool privileged = call.container().may_reconfigure_node(call.guest.tid());
+  if (real_tcp && privileged) {
+    services_.statistics.count(Path::kPrivileged);
+    pass(name);
+    return Return{
+        0, [&unheard = services_.unheard, cookie = connection.cookie](const Status& delivered) {
+          if (!delivered) unheard.add(cookie);
+        }};
+  }
   std::vector<Kind> only;
-  // Real TCP where the program could see the difference.
-  if (lingers || network_.options().pair == config::Pair::kTcp) only = {Kind::kHost};
-  if (call.container().may_reconfigure_node(call.guest.tid())) {
-    const bool none = !only.empty();
-    only = {Kind::kVerbs, Kind::kWindow};
-    if (none) only.clear();
-    if (none) {
-      services_.statistics.count(Path::kPrivileged);
-      pass(name);
-      return Return{
-          0, [&unheard = services_.unheard, cookie = connection.cookie](const Status& delivered) {
-            if (!delivered) unheard.add(cookie);
-          }};
-    }
+  if (real_tcp) only.push_back(Kind::kHost);
+  if (privileged) {
+    only.push_back(Kind::kVerbs);
+    only.push_back(Kind::kWindow);
   }
   auto op = std::make_shared<Connect>();
   op->call = call.identity;
