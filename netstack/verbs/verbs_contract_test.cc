@@ -47,7 +47,9 @@ class Handed final : public fabric::Link {
 fabric::contract::Pair make_verbs(EventLoop& loop, MoveFunction<void(Error)> dialled_failed,
                                   MoveFunction<void(Error)> listened_failed) {
   auto keep = std::make_shared<Keep>();
-  keep->pair = std::make_unique<verbs::FabricPair>(loop, *keep->calls, verbs::Options{});
+  verbs::Options options;
+  options.memory = 128U << 20U;  // half of it for what the peer writes: the contract's 64 MiB
+  keep->pair = std::make_unique<verbs::FabricPair>(loop, *keep->calls, options);
   keep->pair->dialled.failed = std::move(dialled_failed);
   keep->pair->listened.failed = std::move(listened_failed);
   REQUIRE(keep->pair->link());
