@@ -104,7 +104,6 @@ class Side {
   std::deque<std::uint32_t> waiting_control_;
   std::uint32_t credits_ = kReceives;  ///< receives of the peer
   std::uint32_t used_receives_ = 0;    ///< of ours, not given back
-  std::uint64_t done_streams_ = 0;
   Tally tally_;
 };
 
