@@ -3,21 +3,14 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include <array>
 #include <cstring>
 
+#include "netstack/base/unix_socket.h"
+
 namespace shunt::window {
 namespace {
-
-Result<sockaddr_un> address_of(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) return Error{ENAMETOOLONG, "window directory"};
-  std::memcpy(address.sun_path, path.data(), path.size());
-  return address;
-}
 
 Result<UniqueFd> make_socket() {
   UniqueFd socket{::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
@@ -37,7 +30,7 @@ bool is_bell(int fd) {
 }  // namespace
 
 Result<UniqueFd> listen_at(const std::string& path) {
-  const auto address = address_of(path);
+  const auto address = unix_address(path);
   if (!address) return address.error();
   auto socket = make_socket();
   if (!socket) return socket;
@@ -49,7 +42,7 @@ Result<UniqueFd> listen_at(const std::string& path) {
 }
 
 Result<UniqueFd> connect_to(const std::string& path) {
-  const auto address = address_of(path);
+  const auto address = unix_address(path);
   if (!address) return address.error();
   auto socket = make_socket();
   if (!socket) return socket;
