@@ -46,7 +46,7 @@ Result<std::unique_ptr<PodNetwork>> PodNetwork::join(const std::string& pod_id,
     auto cookie = socket_netns_cookie(probe.get());
     if (!cookie) return cookie.error();
     network->cookie_ = *cookie;
-    auto addresses = local::interface_addresses();
+    auto addresses = local::pod_addresses();
     if (!addresses) return addresses.error();
     network->addresses_ = std::move(*addresses);
   }

@@ -1,7 +1,6 @@
 #include "netstack/host/node_address.h"
 
 #include <fmt/format.h>
-#include <ifaddrs.h>
 #include <linux/ethtool.h>
 #include <linux/sockios.h>
 #include <net/if.h>
@@ -15,34 +14,11 @@
 #include <string_view>
 #include <vector>
 
+#include "netstack/base/interfaces.h"
 #include "netstack/base/unique_fd.h"
 
 namespace shunt::host {
 namespace {
-
-struct Found {
-  std::string device;
-  IpAddress address{};
-};
-
-/// Addresses of devices that are up, without loopback and link-local ones.
-std::vector<Found> addresses() {
-  ifaddrs* list = nullptr;
-  if (::getifaddrs(&list) < 0) return {};
-  std::vector<Found> result;
-  for (const ifaddrs* entry = list; entry != nullptr; entry = entry->ifa_next) {
-    if (entry->ifa_addr == nullptr || (entry->ifa_flags & IFF_UP) == 0) continue;
-    const std::size_t size = entry->ifa_addr->sa_family == AF_INET    ? sizeof(sockaddr_in)
-                             : entry->ifa_addr->sa_family == AF_INET6 ? sizeof(sockaddr_in6)
-                                                                      : 0;
-    const auto endpoint =
-        from_sockaddr({reinterpret_cast<const std::byte*>(entry->ifa_addr), size});
-    if (endpoint && !is_loopback(endpoint->address))
-      result.push_back({entry->ifa_name, endpoint->address});
-  }
-  ::freeifaddrs(list);
-  return result;
-}
 
 /// Where the kernel would send from; connecting a UDP socket sends nothing.
 std::optional<IpAddress> source_towards(const char* address) {
@@ -72,11 +48,13 @@ std::string driver_of(const std::string& device) {
 }  // namespace
 
 Result<IpAddress, std::string> node_address(const std::string& configured) {
-  const auto all = addresses();
+  const auto found = interface_addresses();
+  const auto all = found ? *found : std::vector<InterfaceAddress>{};
   if (!configured.empty()) {
     const auto address = parse_address(configured);
-    if (address && std::any_of(all.begin(), all.end(),
-                               [&](const Found& found) { return found.address == *address; }))
+    if (address && std::any_of(all.begin(), all.end(), [&](const InterfaceAddress& entry) {
+          return entry.address == *address;
+        }))
       return *address;
     return fmt::format("{} is no address of this node", configured);
   }
@@ -85,9 +63,9 @@ Result<IpAddress, std::string> node_address(const std::string& configured) {
     if (const auto source = source_towards(far)) return *source;
   // Pods are reached through these, nodes are not.
   constexpr std::array<std::string_view, 5> kInner{"bridge", "vxlan", "geneve", "tun", "dummy"};
-  for (const Found& found : all)
-    if (std::find(kInner.begin(), kInner.end(), driver_of(found.device)) == kInner.end())
-      return found.address;
+  for (const InterfaceAddress& entry : all)
+    if (std::find(kInner.begin(), kInner.end(), driver_of(entry.device)) == kInner.end())
+      return entry.address;
   return std::string{"this node has no default route and no address; set fabrics.host.address"};
 }
 

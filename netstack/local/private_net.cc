@@ -1,7 +1,6 @@
 #include "netstack/local/private_net.h"
 
 #include <fcntl.h>
-#include <ifaddrs.h>
 #include <linux/if.h>
 #include <linux/magic.h>
 #include <linux/rtnetlink.h>
@@ -13,6 +12,7 @@
 #include <string>
 #include <string_view>
 
+#include "netstack/base/interfaces.h"
 #include "netstack/base/netlink.h"
 #include "netstack/base/netns.h"
 
@@ -90,22 +90,13 @@ Result<UniqueFd> join_private_net(NodeTable& table) {
   return make();
 }
 
-Result<std::vector<IpAddress>> interface_addresses() {
-  ifaddrs* list = nullptr;
-  if (::getifaddrs(&list) < 0) return last_error("getifaddrs");
+Result<std::vector<IpAddress>> pod_addresses() {
+  const auto found = interface_addresses();
+  if (!found) return found.error();
   std::vector<IpAddress> result;
-  for (const ifaddrs* entry = list; entry != nullptr; entry = entry->ifa_next) {
-    if (entry->ifa_addr == nullptr || (entry->ifa_flags & IFF_UP) == 0) continue;
-    const std::size_t size = entry->ifa_addr->sa_family == AF_INET    ? sizeof(sockaddr_in)
-                             : entry->ifa_addr->sa_family == AF_INET6 ? sizeof(sockaddr_in6)
-                                                                      : 0;
-    const auto endpoint =
-        from_sockaddr({reinterpret_cast<const std::byte*>(entry->ifa_addr), size});
-    if (!endpoint || is_loopback(endpoint->address)) continue;  // link-local has a scope: empty
-    if (std::find(result.begin(), result.end(), endpoint->address) == result.end())
-      result.push_back(endpoint->address);
-  }
-  ::freeifaddrs(list);
+  for (const InterfaceAddress& entry : *found)
+    if (std::find(result.begin(), result.end(), entry.address) == result.end())
+      result.push_back(entry.address);
   return result;
 }
 

@@ -21,8 +21,7 @@ Result<UniqueFd> join_private_net(NodeTable& table);
 /// Opens a namespace another supervisor holds; checks that it is still that one.
 Result<UniqueFd> open_netns_of(pid_t process, int its_fd);
 
-/// The addresses of all interfaces that are up, in the namespace of the calling thread, without
-/// loopback and link-local ones.
-Result<std::vector<IpAddress>> interface_addresses();
+/// Each address of the namespace of the calling thread that others may reach, once.
+Result<std::vector<IpAddress>> pod_addresses();
 
 }  // namespace shunt::local
