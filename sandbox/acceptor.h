@@ -6,7 +6,7 @@
 //                the client has really been given its own end: then its TCP socket is reset, or
 //                data arrives on the fast end. If the client's end closes instead, the offer was
 //                taken back, and the TCP connection counts.
-//   undecided    the client's supervisor is still at it (NodeTable's lines): wait, 5 ms at most
+//   undecided    the client's supervisor is still at it (NodeTable's lines): wait, 20 ms at most
 //   plain        neither: hand out TCP
 // All of that can be read from kernel objects at any time, so a connection that was accepted for a
 // call which was then interrupted goes back to the head of the line and is judged again.

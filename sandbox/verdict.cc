@@ -10,7 +10,7 @@ namespace {
 using local::Peek;
 using std::chrono::milliseconds;
 
-constexpr milliseconds kPatience{5};     // with a client that has not decided
+constexpr milliseconds kPatience{20};    // with a client that has not decided
 constexpr milliseconds kTakenBack{2};    // between the client's end closing and its reset arriving
 constexpr milliseconds kAskKernel{10};   // after which a lost reset is suspected
 constexpr milliseconds kEvidence{1000};  // of what a client did whose shim cannot be heard any more
