@@ -12,7 +12,7 @@ import time
 import applications as apps
 import harness
 from harness import LONG
-from pods import FAST, PodTest, inspected
+from pods import FAST, LATE, PodTest, inspected
 
 
 class Applications(PodTest):
@@ -41,8 +41,9 @@ class Applications(PodTest):
         return running.result(), seen
 
     def assert_fast(self, at_least, *pods):
-        """All connections of the pods were upgraded, and both sides say so. A non-blocking connect
-        of which the kernel's answer was not there at once stays TCP: rare, and no fault."""
+        """All connections of the pods were upgraded, and both sides say so. Two bounded waits may
+        leave one on TCP when the machine is busy, rarely, and that is no fault: a non-blocking
+        connect whose handshake takes time, and a server that waited 20 ms for a client's decision."""
         paths = {}
         for pod in pods or self.used:
             for path, count in self.paths(pod).items():
@@ -53,8 +54,8 @@ class Applications(PodTest):
                                        pods or self.used) == paths["upgraded"],
                            "equal numbers of both sides", 5)
         slow = {path: count for path, count in paths.items() if path not in FAST}
-        self.assertEqual(set(), set(slow) - {"slow-handshake", "accepted-kernel"}, paths)
-        self.assertLessEqual(slow.get("slow-handshake", 0), 0.05 * paths["upgraded"])
+        self.assertEqual(set(), set(slow) - {*LATE, "accepted-kernel"}, paths)
+        self.assertLessEqual(sum(slow.get(path, 0) for path in LATE), 0.05 * paths["upgraded"])
 
     # Stores
 
