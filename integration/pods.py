@@ -10,7 +10,7 @@ import json
 import os
 
 import harness
-from lib import IMAGES, proc
+from lib import IMAGES, fabrics, proc
 from lib.images import Image
 from lib.node import wait_until
 from lib.pair import PodPair, inspected
@@ -20,12 +20,13 @@ with open(os.path.join(os.path.dirname(os.path.realpath(__file__)), "dial.py"),
     DIAL = dataclasses.replace(IMAGES["python"], name="dial",
                                files=(("/dial.py", 0o755, _file.read()),))
 
+ACCEPTED_FAST = {"accepted-fast", "accepted-over-fabric"}
 # No reason to stay on the kernel path: the figures that a client and a server may show.
-FAST = {"upgraded", "accepted-fast"}
+FAST = {*fabrics.FAST, *ACCEPTED_FAST}
 # Bounded waits that a busy machine may exceed, now and then.
 LATE = {"slow-handshake", "server-went-ahead"}
 
-__all__ = ["DIAL", "FAST", "LATE", "Image", "PodPair", "PodTest", "inspected", "wait_until"]
+__all__ = ["ACCEPTED_FAST", "DIAL", "FAST", "LATE", "Image", "PodPair", "PodTest", "inspected", "wait_until"]
 
 
 class PodTest(harness.NodeTest):

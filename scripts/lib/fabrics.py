@@ -6,6 +6,8 @@ from .node import CommandFailed
 from .pair import PodPair, inspected
 
 NAMES = {"host": "Shunt host", "window": "Shunt window", "verbs": "Shunt verbs"}
+# The paths of `shunt inspect` by which a client's connection leaves the kernel's own way.
+FAST = {"upgraded", "over-host", "over-window", "over-verbs"}
 _TRIES = 5  # connections; the first ones may still find nobody
 
 
@@ -23,12 +25,12 @@ def offered(server_node, client_node, directory, names=tuple(NAMES)):
     found = {}
     for name in names:
         config = configuration(name, directory)
-        if _goes_over(server_node, client_node, config):
+        if _goes_over(name, server_node, client_node, config):
             found[name] = config
     return found
 
 
-def _goes_over(server_node, client_node, config):
+def _goes_over(name, server_node, client_node, config):
     try:
         with PodPair(server_node, "shunt", (config, config), client_node=client_node) as pair:
             pair.serve("web", "httpd", "-f", "-p", "80", image="busybox")
@@ -36,7 +38,7 @@ def _goes_over(server_node, client_node, config):
             for _ in range(_TRIES):
                 # That there is no page is an answer, too.
                 pair.call("busybox", "sh", "-c", f"wget -qO- http://{pair.address}/ || true")
-            return fast(pair) > 0
+            return paths_taken(pair).get(f"over-{name}", 0) > 0
     except CommandFailed:
         return False
 
@@ -51,7 +53,7 @@ def paths_taken(pair):
 
 def fast(pair):
     """How many connections of the client's pod left the kernel's own path."""
-    return paths_taken(pair).get("upgraded", 0)
+    return sum(count for path, count in paths_taken(pair).items() if path in FAST)
 
 
 def shared_directory(folder):
