@@ -21,6 +21,7 @@ inline constexpr std::array kKeptCapabilities{
     KeptCapability{CAP_CHOWN, "give stdio pipes to the container's user"},
     KeptCapability{CAP_DAC_OVERRIDE, "open fifos, bundles and cgroup files of other owners"},
     KeptCapability{CAP_FOWNER, "replace files in bundles owned by a mapped user"},
+    KeptCapability{CAP_IPC_LOCK, "register memory with RDMA devices beyond RLIMIT_MEMLOCK"},
     KeptCapability{CAP_KILL, "signal processes of any user"},
     KeptCapability{CAP_NET_ADMIN, "force socket buffer sizes; read connection tracking"},
     KeptCapability{CAP_SYS_ADMIN, "mount the root filesystem; enter a pod's network namespace"},
