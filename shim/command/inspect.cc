@@ -82,10 +82,14 @@ void print_other_nodes(const Json& across) {
       const Json& carried = list_of(link, "streams");
       const std::string name = text_of(fabric, "fabric");
       const std::string why = text_of(fabric, "why");
-      peers.add(
-          {address, shortened(text_of(peer, "pod")), text_of(peer, "node"), text_of(peer, "phase"),
-           name, text_of(fabric, "state") + (why == "-" ? "" : ": " + why),
-           std::to_string(carried.size()), text_of(offers, "made"), text_of(offers, "refused")});
+      // A link that is up has more to say, such as the states of its queue pairs.
+      const std::string more = text_of(link, "state");
+      std::string state = text_of(fabric, "state");
+      if (state == "up" && more != "-") state = more;
+      if (why != "-") state += ": " + why;
+      peers.add({address, shortened(text_of(peer, "pod")), text_of(peer, "node"),
+                 text_of(peer, "phase"), name, state, std::to_string(carried.size()),
+                 text_of(offers, "made"), text_of(offers, "refused")});
       const Json& counters = list_of(link, "counters");
       for (const auto& counter : counters.items())
         if (counter.value() != 0) links.add({address, name, counter.key(), counter.value().dump()});
