@@ -171,7 +171,8 @@ const std::vector<Key>& table() {
           MEMBER(fabrics.port), between<std::uint32_t>(1, 65535)),
       key("fabrics.wait",
           "How long a first connect to an unknown address may wait to learn whether a shim is "
-          "there, from 0s to 1s.",
+          "there, from 0s to 1s. With more than the default the other bounds of connects across "
+          "nodes grow in proportion.",
           MEMBER(fabrics.wait), between<Milliseconds>(0s, 1s)),
       key("fabrics.forget",
           "For how long an address without a shim is not asked again, from 1s to 1h.",

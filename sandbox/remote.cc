@@ -148,6 +148,8 @@ Result<Done, std::string> Remote::open() {
   ::gethostname(host.data(), host.size() - 1);
   wanted.self = {host.data(), epoch_of_boot(), options_.pod_id};
   wanted.timing.wait = options_.fabrics.wait;
+  wanted.timing.answer = bound(wanted.timing.answer);
+  wanted.timing.handshake = bound(wanted.timing.handshake);
   wanted.timing.forget = options_.fabrics.forget;
   auto peers = control::Peers::open(loop_, std::move(wanted), *this);
   if (!peers) return "control port " + std::to_string(port()) + ": " + describe(peers.error());

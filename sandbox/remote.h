@@ -9,6 +9,7 @@
 //   remote_accept.cc   the server's half
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <deque>
@@ -99,6 +100,14 @@ class Remote final : private control::Delegate {
   std::optional<local::FastSocket> host_socket(int socket) const { return sockets_.find(socket); }
   bool is_node_socket(int socket) const;
 
+  /// How long something about a connection may take that takes `usual` at most by default: where
+  /// fabrics.wait gives more time, all of it gets more, in proportion.
+  template <class Duration>
+  Duration bound(Duration usual) const {
+    constexpr std::chrono::milliseconds kUsualWait{20};
+    return usual * std::max<std::int64_t>(1, options_.fabrics.wait / kUsualWait);
+  }
+
   RemoteView view();
 
  private:
@@ -107,6 +116,12 @@ class Remote final : private control::Delegate {
   using Connecting = std::shared_ptr<Connect>;
   using Clock = std::chrono::steady_clock;
   static constexpr std::chrono::milliseconds kHousekeeping{250};
+  /// Streams whose listener was closed before anybody accepted them. They end with a reset, as
+  /// connections do. Outlives us while offers lie in mailboxes.
+  struct Unclaimed {
+    std::mutex mutex;
+    std::vector<std::pair<control::Route, UniqueFd>> streams;
+  };
   using Tuple = std::pair<Endpoint, Endpoint>;  ///< client, server
   using StreamKey = std::pair<std::uint64_t, fabric::StreamId>;
 
@@ -134,6 +149,7 @@ class Remote final : private control::Delegate {
   Result<fabric::Ends> make_server_ends(const Incoming& offer);
   void granted(const std::shared_ptr<Incoming>& offer, Result<fabric::Half> half);
   void decide(const control::Route& route, local::Decision decision);
+  void reset_unclaimed();
 
   void on_state(const IpAddress& peer, control::State state) override;
   void on_offer(const control::Route& route, const control::Offer& offer) override;
@@ -181,6 +197,8 @@ class Remote final : private control::Delegate {
   mutable std::mutex offers_mutex_;  // marks_, patience_, and what goes into mailboxes
   std::map<Tuple, Marked> marks_;
   std::unordered_map<IpAddress, Patience> patience_;
+
+  std::shared_ptr<Unclaimed> unclaimed_ = std::make_shared<Unclaimed>();
 
   HostSockets sockets_;
   std::mutex streams_mutex_;

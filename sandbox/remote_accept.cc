@@ -30,7 +30,7 @@ constexpr auto kPatience = 5ms;  // with an accepted connection that no offer ha
 constexpr auto kMarkLife = 10s;  // longer than any offer is under way
 constexpr std::size_t kMostMarks = 16384;
 constexpr auto kNotYet = 300us;  // the last packet of the handshake may be under way
-constexpr int kTries = 12;
+constexpr std::int64_t kTries = 12;
 constexpr int kVain = 3;
 constexpr std::chrono::milliseconds kLongestPause{60'000};
 
@@ -81,7 +81,7 @@ void Remote::consider(const std::shared_ptr<Incoming>& incoming) {
   const control::Offer& offer = incoming->offer;
   const auto state = network_.look_up(*network_.self(), offer.server, offer.client);
   if (!state || !state->established) {
-    if (++incoming->tries < kTries) {
+    if (++incoming->tries < bound(kTries)) {
       loop_.after(kNotYet, [this, incoming] { consider(incoming); });
     } else {
       peers_->refuse(incoming->route, Refusal::kNotKnown);
@@ -153,6 +153,10 @@ void Remote::granted(const std::shared_ptr<Incoming>& incoming, Result<fabric::H
     ::setsockopt(socket, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
   } else {
     remember_stream(name, false, route.kind);
+    offer.unclaimed = [list = unclaimed_, route](UniqueFd socket) {
+      const std::lock_guard guard{list->mutex};
+      list->streams.emplace_back(route, std::move(socket));
+    };
   }
   const auto decision = std::make_shared<std::atomic<Decision>>(Decision::kPending);
   offer.decision = decision;
@@ -179,6 +183,17 @@ void Remote::decide(const Route& route, Decision decision) {
     if (fabric::Link* link = peers_->link(route)) link->abandon(route.stream);
   // The reset of the TCP connection, which comes with the confirmation, wakes whoever waits.
   if (decision != Decision::kConfirmed) options_.nudge();
+}
+
+void Remote::reset_unclaimed() {
+  std::vector<std::pair<Route, UniqueFd>> streams;
+  {
+    const std::lock_guard guard{unclaimed_->mutex};
+    streams.swap(unclaimed_->streams);
+  }
+  // First the stream, then its socket: the other way round it would be an orderly end.
+  for (const auto& [route, socket] : streams)
+    if (fabric::Link* link = peers_->link(route)) link->abandon(route.stream);
 }
 
 void Remote::on_confirm(const Route& route) { decide(route, Decision::kConfirmed); }
@@ -240,7 +255,7 @@ bool Remote::keep_waiting(const Endpoint& client, const Endpoint& server,
   const std::lock_guard guard{offers_mutex_};
   const auto found = marks_.find({client, server});
   if (found == marks_.end() || found->second.mark != Mark::kExpected) return false;
-  if (age < kPatience) return true;
+  if (age < bound(kPatience)) return true;
   services_.statistics.count(Path::kAcceptedInVain);
   Patience& patience = patience_[client.address];
   if (++patience.vain >= kVain) {

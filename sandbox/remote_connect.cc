@@ -101,7 +101,7 @@ Reply Remote::connect(Call& call, Established connection, const local::FastName&
   op->connection = std::move(connection);
   op->name = name;
   op->only = std::move(only);
-  op->until = Clock::now() + kLongest;
+  op->until = Clock::now() + bound(kLongest);
   {
     const std::lock_guard guard{connects_mutex_};
     connects_[op->connection.cookie] = op;
@@ -296,6 +296,7 @@ void Remote::keep_house() {
     if (auto* link = peers_->link(op->route)) link->abandon(op->route.stream);
     stay(op, Path::kPeerSilent, false);
   }
+  reset_unclaimed();
   loop_.after(kHousekeeping, [this] { keep_house(); });
 }
 

@@ -123,8 +123,20 @@ bool Mailbox::drop_older(std::chrono::milliseconds age) {
   const std::lock_guard guard{mutex_};
   drain([](const Offer&) { return false; });
   const auto limit = std::chrono::steady_clock::now() - age;
-  std::erase_if(offers_, [&](const Offer& offer) { return offer.taken < limit; });
+  std::erase_if(offers_, [&](Offer& offer) {
+    const bool old = offer.taken < limit;
+    if (old) drop(offer);
+    return old;
+  });
   return !offers_.empty();
+}
+
+Mailbox::~Mailbox() {
+  for (Offer& offer : offers_) drop(offer);
+}
+
+void Mailbox::drop(Offer& offer) {
+  if (offer.unclaimed) offer.unclaimed(std::move(offer.socket));
 }
 
 }  // namespace shunt::local

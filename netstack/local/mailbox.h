@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "netstack/base/endpoint.h"
+#include "netstack/base/move_function.h"
 #include "netstack/base/result.h"
 #include "netstack/base/unique_fd.h"
 #include "netstack/local/fast_name.h"
@@ -42,6 +43,9 @@ struct Offer {
   std::chrono::steady_clock::time_point taken{};  ///< out of the kernel's queue
   /// Null: of this node, where the kernel tells.
   std::shared_ptr<const std::atomic<Decision>> decision;
+  /// If set, gets the socket of an offer that died with its listener: where closing it would look
+  /// like a program's goodbye to the other end. Any thread.
+  MoveFunction<void(UniqueFd)> unclaimed{};
 };
 
 class Mailbox {
@@ -49,6 +53,11 @@ class Mailbox {
   /// `addresses`: where the listener can be reached from other pods, for pairs of kind tcp.
   static Result<std::unique_ptr<Mailbox>> open(std::uint64_t netns, std::uint16_t port, int family,
                                                std::span<const IpAddress> addresses);
+
+  Mailbox() = default;  ///< open() makes them
+  ~Mailbox();           ///< what lies here dies with the listener
+  Mailbox(const Mailbox&) = delete;
+  Mailbox& operator=(const Mailbox&) = delete;
 
   /// The offer for this connection, if there is one.
   std::optional<Offer> take(const Endpoint& client, const Endpoint& server);
@@ -61,6 +70,7 @@ class Mailbox {
   bool drop_older(std::chrono::milliseconds age);
 
  private:
+  static void drop(Offer& offer);
   /// Empties the kernel's queue into `offers_`, up to one that `stop` wants. Requires mutex_.
   template <typename Stop>
   std::optional<Offer> drain(Stop stop);

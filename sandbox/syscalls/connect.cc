@@ -144,7 +144,8 @@ Reply on_connect(Call& call) {
     return kernel(call, Path::kLoopbackOff);
 
   const bool likely = reach == PodNetwork::Reach::kYes || state == State::kShunt;
-  const auto patience = likely ? kLonger : kShort;
+  auto patience = likely ? kLonger : kShort;
+  if (state == State::kShunt) patience = remote->bound(patience);
   const bool nonblocking = (info->flags & O_NONBLOCK) != 0;
   const std::uint64_t ticket = network->table().begin(*call.worker.line);
   SocketCalls::Started started;
