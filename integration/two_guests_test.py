@@ -5,7 +5,7 @@ import unittest
 
 import harness
 from lib import apps, fabrics, network, paths
-from lib.demo_rdma import two_guest_nodes
+from lib.demo_rdma import WAIT, two_guest_nodes
 from lib.pair import PodPair
 
 # Emulated, everything takes ten times as long; what is asserted is what happens, not when.
@@ -40,7 +40,7 @@ class TwoGuests(unittest.TestCase):
         self.assertFalse(fabrics.FAST & set(ways))
 
     def test_verbs(self):
-        offered = fabrics.offered(self.one, self.two, None, ("verbs",))
+        offered = fabrics.offered(self.one, self.two, None, ("verbs",), WAIT)
         if not offered:
             self.skipTest("this build carries no connections over verbs")
         packets, octets, ways = self.talk(offered["verbs"])

@@ -12,18 +12,19 @@ from .pair import PodPair, inspect
 _BASE = "runc + VXLAN"
 _MTU = 9000 - network.VXLAN_OVERHEAD
 _REQUESTS = 300  # of redis, with one client: emulation is slow
+WAIT = "500ms"  # of a connect: the bounds are made for machines, not for emulated ones
 
 
 @contextlib.contextmanager
 def two_guest_nodes(build):
     """Two nodes, each in a guest, with an overlay between their pods. Their networks are the guests'
     own."""
-    for image in ("busybox", "pause", "redis", "iperf3"):  # there is no archive to ask inside
-        IMAGES[image].archive()
+    # There is no archive to ask inside.
+    archives = {name: IMAGES[name].archive() for name in ("busybox", "pause", "redis", "iperf3")}
     with contextlib.ExitStack() as stack:
         guests = stack.enter_context(Guests(2, memory_mib=3072))
         nodes = [stack.enter_context(RemoteNode(guest, subnet=f"198.18.{number}.0/24", mtu=_MTU,
-                                                env={"SHUNT_BUILD": build}))
+                                                archives=archives, env={"SHUNT_BUILD": build}))
                  for number, guest in enumerate(guests, 1)]
         for node in nodes:
             network.extend(node, node.host_address)
@@ -43,7 +44,7 @@ def _counters(node):
 
 def _variants(one, two):
     found = [(_BASE, "runc", None)]
-    offered = fabrics.offered(one, two, None, ("verbs",))
+    offered = fabrics.offered(one, two, None, ("verbs",), WAIT)
     for name, config in offered.items():
         found.append((fabrics.NAMES[name], "shunt", config))
     if not offered:

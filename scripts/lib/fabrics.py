@@ -11,20 +11,22 @@ FAST = {"upgraded", "over-host", "over-window", "over-verbs"}
 _TRIES = 5  # connections; the first ones may still find nobody
 
 
-def configuration(name, directory=None):
+def configuration(name, directory=None, wait=None):
     """Shunt's configuration with nothing but this fabric; `directory` is where the nodes share
-    memory, for window."""
+    memory, for window, and `wait` how long a connect may wait, for machines that are slow."""
     fabrics = {"enabled": [name]}
+    if wait:
+        fabrics["wait"] = wait
     if name == "window":
         fabrics["window"] = {"directory": directory}
     return {"fabrics": fabrics}
 
 
-def offered(server_node, client_node, directory, names=tuple(NAMES)):
+def offered(server_node, client_node, directory, names=tuple(NAMES), wait=None):
     """{name: configuration} of the fabrics over which connections between the nodes really go."""
     found = {}
     for name in names:
-        config = configuration(name, directory)
+        config = configuration(name, directory, wait)
         if _goes_over(name, server_node, client_node, config):
             found[name] = config
     return found

@@ -43,6 +43,8 @@ class Image:
 
     def archive(self):
         """Path of the OCI layout archive; built if the cache does not hold it."""
+        if self.name in ARCHIVES:
+            return ARCHIVES[self.name]
         unpacked = unpack(self.packages)
         entries = self._entries(unpacked)
         key = hashlib.sha256(repr((3, dataclasses.astuple(self))).encode())
@@ -279,6 +281,9 @@ def unpack(packages):
         folders.append(folder)
     return folders
 
+
+# {name: archive} built elsewhere, for where it takes long to find out what belongs into an image.
+ARCHIVES = {}
 
 IMAGES = {
     image.name: image

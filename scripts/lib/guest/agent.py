@@ -2,7 +2,7 @@
 """First process of a guest after init.sh: sets it up, then runs what the host asks for (frames.py).
 
 The kernel's command line says shunt.addresses=A,B (of eth0), shunt.device=dummy|virtio (what eth0 is),
-shunt.cgroup=1|2, shunt.out=0|1 (a directory of the host at /out).
+shunt.cgroup=1|2, shunt.out=0|1 (a directory of the host at /out), shunt.name=NAME (of the machine).
 """
 
 import json
@@ -10,6 +10,7 @@ import os
 import resource
 import selectors
 import signal
+import socket
 import subprocess
 import sys
 
@@ -46,6 +47,7 @@ def mount_cgroups(version):
 def set_up(options):
     # As systemd would: the kernel's own limit for the first process is 4096.
     resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1 << 19))
+    socket.sethostname(options["name"])
     # Crypto algorithms are not loaded on demand here: without crc32 "rdma link add" says ENOENT.
     run("modprobe", "-a", "virtio_net", "crc32_generic", "rdma_rxe", "rdma_ucm", "ib_umad",
         "virtio_rng")

@@ -299,7 +299,7 @@ class Guests:
             "agent": os.path.join(_HERE, "agent.py"), "modules": made.modules,
             "keep": ":".join(self._below_tmp()), "addresses": ",".join(guest.addresses),
             "device": "dummy" if wire is None else "virtio", "cgroup": self._cgroup,
-            "out": 1 if self._out else 0,
+            "out": 1 if self._out else 0, "name": guest.name,
         }
         line = "console=ttyS0 loglevel=4 panic=-1 nokaslr mitigations=off "
         line += " ".join(f"shunt.{key}={value}" for key, value in words.items())

@@ -23,6 +23,7 @@ if __name__ == "__main__":
 from lib import Node  # noqa: E402
 from lib.cri import Container, Pod  # noqa: E402
 from lib.guest.guests import GuestError  # noqa: E402
+from lib.images import ARCHIVES  # noqa: E402
 
 _LENGTH = struct.Struct("!I")
 _STAYS = (Pod, Container)
@@ -38,14 +39,16 @@ class Handle:
 
 class RemoteNode:
     """A context manager with the methods of Node and, under `cri`, of Cri. The node uses the guest's
-    own network, where its RDMA device is; host_address is the guest's."""
+    own network, where its RDMA device is; host_address is the guest's. `archives` are those of images
+    by their names: an emulated machine takes minutes to find out what belongs into one."""
 
     TIMEOUT = 300  # of a call; everything that is called has shorter ones of its own
 
-    def __init__(self, guest, env=None, **arguments):
+    def __init__(self, guest, env=None, archives=None, **arguments):
         self.guest = guest
         self.host_address = guest.address
         self._env = env
+        self._archives = archives or {}
         self._arguments = {"network": "host", **arguments}
 
     def __enter__(self):
@@ -54,7 +57,7 @@ class RemoteNode:
         self._process = self.guest.start("/usr/bin/python3", "-B", os.path.realpath(__file__),
                                          env=self._env, sink=self._take, done=self._ended)
         self._errors = bytearray()
-        self._send(self._arguments)
+        self._send((self._archives, self._arguments))
         for name, value in self._receive().items():
             setattr(self, name, value)
         self.cri = _Calls(self, "cri.")
@@ -172,7 +175,9 @@ def main():
     # By its usual name, so that both sides mean the same class.
     import lib.guest.remote as remote
 
-    with Node(**read(incoming)) as node:
+    archives, arguments = read(incoming)
+    ARCHIVES.update(archives)
+    with Node(**arguments) as node:
         server = remote._Server(node, incoming, outgoing)
         server.answer({name: getattr(node, name)
                        for name in ("name", "dir", "config", "config_path", "subnet", "mtu")})
