@@ -11,98 +11,17 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
-import threading
 import time
 import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE / 'guests'))
-import guests_across_nodes as across  # noqa: E402
+sys.path.insert(0, str(HERE / 'nodes'))
+from stage import TwoNodes, across  # noqa: E402
 
-LAUNCHER = pathlib.Path(os.environ.get('SHUNT_BUILD', HERE.parent / 'build/dev')) / 'sandbox/shunt-launch'
 ECONNRESET = 104
 
 
-class Half:
-    """A supervised half of a conversation, line by line."""
-
-    def __init__(self, nodes, index, *arguments, options=()):
-        self.lines, self.errors = [], []
-        self.process = subprocess.Popen(
-            ['nsenter', f'--net=/run/netns/{nodes.nodes[index]}', str(LAUNCHER), '--fabrics', 'host', '--state',
-             f'{nodes.state}/{index}', '--pod', nodes.pods[index], '--netns', nodes.pods[index], '--stats',
-             *options, '--', '/usr/bin/python3', str(HERE / 'nodes/talk.py'), *arguments],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        self.changed = threading.Condition()
-        self.threads = [threading.Thread(target=self.collect, args=(stream, lines), daemon=True)
-                        for stream, lines in ((self.process.stdout, self.lines), (self.process.stderr, self.errors))]
-        for thread in self.threads:
-            thread.start()
-        self.read = 0
-
-    def collect(self, stream, lines):
-        for line in stream:
-            with self.changed:
-                lines.append(line.rstrip('\n'))
-                self.changed.notify_all()
-
-    def line(self, seconds=15):
-        with self.changed:
-            if not self.changed.wait_for(lambda: len(self.lines) > self.read, seconds):
-                raise AssertionError(f'no line within {seconds} s; stderr: {self.errors[-5:]}')
-            self.read += 1
-            return self.lines[self.read - 1]
-
-    def ask(self, line, seconds=15):
-        self.process.stdin.write(line + '\n')
-        self.process.stdin.flush()
-        what, seconds_taken = self.line(seconds).rsplit(' ', 1)
-        return what, float(seconds_taken)
-
-    def stop(self):
-        self.process.kill()
-        self.process.wait()
-        for thread in self.threads:
-            thread.join(5)
-        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
-            stream.close()
-
-    def end(self):
-        """How connections went: {path: count}."""
-        self.process.stdin.close()
-        self.process.wait(15)
-        for thread in self.threads:
-            thread.join(5)
-        return {words[1]: int(words[2]) for words in map(str.split, self.errors) if words[:1] == ['path']}
-
-
-class TwoNodes(unittest.TestCase):
-    def setUp(self):
-        self.nodes = [f'faults-{os.getpid()}-node{i}' for i in range(2)]
-        self.pods = [f'faults-{os.getpid()}-pod{i}' for i in range(2)]
-        self.addCleanup(lambda: [subprocess.run(['ip', 'netns', 'del', name], check=False, stderr=subprocess.DEVNULL)
-                                 for name in (*self.pods, *self.nodes)])
-        across.make(self.nodes, self.pods)
-        directory = tempfile.TemporaryDirectory(prefix='shunt-nodes-')
-        self.addCleanup(directory.cleanup)
-        self.state = directory.name
-
-    def half(self, *arguments, **options):
-        half = Half(self, *arguments, **options)
-        self.addCleanup(half.stop)
-        return half
-
-    def pair(self, server_options=(), client_options=()):
-        server = self.half(1, 'server', '7000', options=server_options)
-        self.assertEqual(server.line(), 'ready')
-        client = self.half(0, 'client', across.PODS[1], '7000', options=client_options)
-        self.assertEqual(client.line(), 'ready')
-        return server, client
-
-    def in_node(self, index, *command):
-        subprocess.run(['ip', 'netns', 'exec', self.nodes[index], *command], check=True)
-
+class Faults(TwoNodes):
     def test_32_bit_calls_lead_nowhere(self):
         """A program that disconnects its socket by 32-bit calls reaches nothing of the nodes with it."""
         server = self.half(1, 'server', '7000')

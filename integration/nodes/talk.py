@@ -1,7 +1,10 @@
 """One half of a conversation between two pods; nodes_test.py runs it under supervision.
 
-  talk.py server PORT            answers each line with the same line, one connection at a time
-  talk.py client ADDRESS PORT    connects for each line of its input, and says what happened
+  talk.py server PORT            answers everything with the same
+  talk.py reluctant PORT         listens, never accepts, and closes
+  talk.py client ADDRESS PORT    does what the lines of its input say, and says what happened
+  talk.py sink PORT N SECONDS, crowd ADDRESS PORT N
+                                 N busy connections and one that never stops: who gets how much
   talk.py escape ADDRESS PORT VICTIM PORT
                                  leaves the connection by 32-bit calls and tries to reach the victim
 
@@ -10,39 +13,163 @@ Input and output are lines, so that whoever runs it decides when what happens.
 
 import ctypes
 import mmap
+import os
+import select
 import socket
 import struct
 import sys
+import threading
 import time
 
 
+released = threading.Event()
+
+
+def serve(connection):
+    with connection:
+        try:
+            data = connection.recv(4096)
+            if data[:1] == b'#':  # wants to be left alone
+                released.wait()
+                return
+            while data:
+                connection.sendall(data)
+                data = connection.recv(4096)
+        except OSError as error:
+            print('error', error.errno, flush=True)
+
+
 def server(port):
-    listener = socket.create_server(('0.0.0.0', int(port)), backlog=64)
+    """Until there is a line of input, what begins with # is not read any further."""
+    threading.Thread(target=lambda: sys.stdin.readline() and released.set(), daemon=True).start()
+    listener = socket.create_server(('0.0.0.0', int(port)), backlog=1024)
     print('ready', flush=True)
     while True:
-        connection, _ = listener.accept()
-        with connection:
-            try:
-                while data := connection.recv(4096):
-                    connection.sendall(data)
-            except OSError as error:
-                print('error', error.errno, flush=True)
+        threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+
+
+def reluctant(port):
+    """Never accepts, and does not listen any more after a line of input."""
+    listener = socket.create_server(('0.0.0.0', int(port)), backlog=64)
+    print('ready', flush=True)
+    sys.stdin.readline()
+    listener.close()
+    print('closed', flush=True)
+    sys.stdin.read()
+
+
+def hello(connection):
+    connection.sendall(b'hello')
+    return connection.recv(16).decode() or 'end'
+
+
+def block(connection, most):
+    """Sends until nothing more goes or so many bytes are under way; to a receiver that is silent."""
+    connection.setblocking(False)
+    try:
+        sent = 0
+        while sent < most:
+            sent += connection.send(b'#' * min(most - sent, 65536))
+    except BlockingIOError:
+        pass
 
 
 def client(address, port):
-    """"new": connects, says hello, keeps the connection. "talk": says something on the last one."""
+    """Of a line of input the first word says what to do, and what becomes of that is a line of output:
+
+    new          connects, says hello, keeps the connection
+    talk [I]     says hello on the last connection, or on the one of this number
+    quiet        connects only
+    hear         waits for something on the last one
+    block N B    makes N connections that stop at B bytes, since nobody reads them
+    drop         closes all but the first
+    """
     print('ready', flush=True)
-    connection = None
+    kept = []
+
+    def connect():
+        kept.append(socket.create_connection((address, int(port))))
+        kept[-1].settimeout(30)
+        return kept[-1]
+
+    def blocked(count, most):
+        for _ in range(int(count)):
+            block(connect(), int(most))
+        return 'blocked'
+
+    def drop():
+        while len(kept) > 1:
+            kept.pop().close()
+        return 'dropped'
+
+    actions = {'new': lambda: hello(connect()), 'talk': lambda which=-1: hello(kept[int(which)]),
+               'quiet': lambda: connect() and 'connected', 'hear': lambda: kept[-1].recv(16).decode() or 'end',
+               'block': blocked, 'drop': drop}
     for line in sys.stdin:
         begin = time.monotonic()
+        word, *arguments = line.split()
         try:
-            if line.strip() == 'new':
-                connection = socket.create_connection((address, int(port)), timeout=10)
-            connection.sendall(b'hello')
-            what = connection.recv(16).decode() or 'end'
+            what = actions[word](*arguments)
         except OSError as error:
-            what = f'error {error.errno}'
+            what = f'error {error.errno or error}'
         print(what, round(time.monotonic() - begin, 3), flush=True)
+
+
+PIECE = bytes(64 << 10)
+
+
+def sink(port, count, seconds):
+    """Reads `count` connections, a piece of each in turn, and says how many bytes of each came in so many seconds,
+    from when all are there. Acknowledges each piece of 64 KiB with a byte. The first of the list is the one that
+    says it is the hog."""
+    listener = socket.create_server(('0.0.0.0', int(port)), backlog=1024)
+    print('ready', flush=True)
+    poll = select.epoll()
+    connections = {}
+    for _ in range(int(count)):
+        connection, _ = listener.accept()
+        kind = connection.recv(1)
+        connections[connection.fileno()] = (connection, kind, [0])
+        poll.register(connection, select.EPOLLIN)
+    for connection, _, _ in connections.values():
+        connection.sendall(b'!')
+        connection.setblocking(False)
+    end = time.monotonic() + float(seconds)
+    while time.monotonic() < end:
+        for number, _ in poll.poll():
+            connection, kind, got = connections[number]
+            data = connection.recv(len(PIECE))
+            before, got[0] = got[0], got[0] + len(data)
+            if kind == b'b' and got[0] // len(PIECE) > before // len(PIECE):
+                connection.send(b'!')
+    found = sorted((kind != b'h', got[0]) for _, kind, got in connections.values())
+    print(*(got for _, got in found), flush=True)
+    os._exit(0)
+
+
+def crowd(address, port, count):
+    """One connection that sends without end, and others that send a piece when the last one has arrived."""
+    busy = [socket.create_connection((address, int(port))) for _ in range(int(count))]
+    for connection in busy:
+        connection.sendall(b'b')
+    hog = socket.create_connection((address, int(port)))
+    hog.sendall(b'h')
+    print('ready', flush=True)
+    if os.fork() == 0:
+        while True:
+            hog.sendall(PIECE * 16)
+    poll = select.epoll()
+    by_number = {connection.fileno(): connection for connection in busy}
+    for number in by_number:
+        poll.register(number, select.EPOLLIN)
+    try:
+        while True:
+            for number, _ in poll.poll():
+                if not by_number[number].recv(64):
+                    return
+                by_number[number].sendall(PIECE)
+    except OSError:
+        pass  # the other side has seen enough
 
 
 # push rbx; mov eax, edi; mov ebx, esi; xchg edx, ecx; int 0x80; pop rbx; ret
@@ -82,4 +209,4 @@ def escape(address, port, victim, victim_port):
         print('not reached', reached, error.errno, flush=True)
 
 
-{'server': server, 'client': client, 'escape': escape}[sys.argv[1]](*sys.argv[2:])
+{'server': server, 'reluctant': reluctant, 'client': client, 'sink': sink, 'crowd': crowd, 'escape': escape}[sys.argv[1]](*sys.argv[2:])

@@ -2,7 +2,8 @@
 //
 //   shunt-launch [--pod NAME] [--netns NAME] [--state DIR] [--pair unix|tcp] [--no-upgrade]
 //                [--no-loopback] [--fabrics LIST] [--node-address ADDRESS] [--window DIR]
-//                [--privileged] [--stats] -- COMMAND [ARG...]
+//                [--window-memory BYTES] [--key FILE] [--privileged] [--stats] [--debug]
+//                -- COMMAND [ARG...]
 //
 // For tests and for comparing a program with and without supervision. Pods started with the same
 // --state are pods of one node. Without --netns a fresh namespace with only loopback is used.
@@ -18,6 +19,7 @@
 #include <seccomp.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -55,8 +57,8 @@ struct Options {
   ::fputs(
       "usage: shunt-launch [--pod NAME] [--netns NAME] [--state DIR] [--pair unix|tcp]\n"
       "                    [--no-upgrade] [--no-loopback] [--fabrics LIST]\n"
-      "                    [--node-address ADDRESS] [--window DIR] [--key FILE] [--privileged]\n"
-      "                    [--stats] -- COMMAND [ARG...]\n",
+      "                    [--node-address ADDRESS] [--window DIR] [--window-memory BYTES]\n"
+      "                    [--key FILE] [--privileged] [--stats] [--debug] -- COMMAND [ARG...]\n",
       stderr);
   ::exit(125);
 }
@@ -114,6 +116,8 @@ Options parse(char** argv) {
       options.supervisor.fabrics.host.address = value();
     } else if (word == "--window") {
       options.supervisor.fabrics.window.directory = value();
+    } else if (word == "--window-memory") {
+      options.supervisor.fabrics.window.memory = ::strtoull(value().c_str(), nullptr, 10);
     } else if (word == "--key") {
       options.supervisor.fabrics.key_file = value();
     } else if (word == "--privileged") {
@@ -226,9 +230,9 @@ pid_t g_child = -1;
 
 int main(int argc, char** argv) {
   if (argc < 2) usage();
+  log::set_level(log::Level::kWarn);
   Options options = parse(argv);
   log::open(STDERR_FILENO);
-  log::set_level(log::Level::kWarn);
 
   std::array<int, 2> ends{};
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) < 0) fail("socketpair");
