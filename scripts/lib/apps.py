@@ -67,15 +67,17 @@ def measure(pair, *images, requests=20000):
 
 
 def table(figures):
-    """Prints {variant: figures}; behind a figure is its ratio to the first variant's."""
+    """Prints {variant: figures}; behind a figure is its ratio to the first variant's. A variant may
+    lack some."""
     base, *others = figures
     print(f"\n    {'':34}{'':12}{base:>14}" + "".join(f"{name:>24}" for name in others))
     for key, (title, unit, less) in ROWS.items():
         if key not in figures[base]:
             continue
-        first, *values = [figures[name][key] for name in figures]
+        first, *values = [figures[name].get(key) for name in figures]
         line = f"    {title:34}{unit:12}{_figure(first):>14}"
-        line += "".join(f"{_figure(value):>15} {value / first:6.2f} x" for value in values)
+        line += "".join(f"{_figure(value):>15} {value / first:6.2f} x" if value else f"{'-':>15}{'':9}"
+                        for value in values)
         print(line + ("  (less is better)" if less else ""))
 
 

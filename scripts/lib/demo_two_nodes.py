@@ -10,6 +10,8 @@ from .node import wait_until
 from .pair import PodPair, inspect, inspected
 
 _IMAGES = ("redis", "iperf3", "sockperf")
+# sockperf names the peer in sendto(2), which the AF_UNIX end of a stream refuses: sandbox/README.md.
+_NOT_OVER = {fabrics.NAMES["window"]: ("sockperf",)}
 _BASE = "runc + VXLAN"
 
 
@@ -52,13 +54,19 @@ def demonstrate(title, command):
             with PodPair(one, handler, (config, config), client_node=two) as pair:
                 apps.serve(pair, *_IMAGES)
                 with Spinners():  # virtual CPUs that halt would be most of what is measured
-                    figures[name] = apps.measure(pair, *_IMAGES)
+                    left_out = _NOT_OVER.get(name, ())
+                    figures[name] = apps.measure(
+                        pair, *(image for image in _IMAGES if image not in left_out))
                 print(f"    measured: {name}, server {pair.address} on {one.host_address}, client "
                       f"on {two.host_address}", flush=True)
                 if handler == "shunt":
                     taken[name] = fabrics.paths_taken(pair)
                     seen = _during_traffic(pair)
         apps.table(figures)
+        for name, left_out in _NOT_OVER.items():
+            if name in figures:
+                print(f"    {name}: not {' '.join(left_out)}, which names its peer with each message: "
+                      "EISCONN there.")
         for name, counts in taken.items():
             text = ", ".join(f"{count} {path}" for path, count in counts.items())
             print(f"    {name}: connections: {text}")

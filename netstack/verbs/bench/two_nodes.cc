@@ -5,8 +5,10 @@
 //
 //   run   4 MiB each way, byte by byte
 //   kill  the program of node 2 vanishes: node 1's link fails by itself, in time
-//   down  node 2's interface goes down: both links fail by themselves, in time; when it is up again
-//         a new link of the same fabrics works
+//   down  node 2's interface goes down: its link fails by the port's state. Node 1's fails by its
+//         own requests if any are under way; if its ring is full none are, and it learns of it when
+//         node 2 can speak again (in a shim the control connection's silence tells, after six
+//         seconds). When the interface is up a new link of the same fabrics works
 //
 // Environment: NODE (1 or 2), ADDRESS, PEER. The control connection is TCP on port 7499; that it
 // breaks as well is not taken notice of: only the device's word counts here.
