@@ -159,23 +159,43 @@ bool HostFabric::may_dial() {
   return static_cast<bool>(restored);
 }
 
-// Requires: the calling thread is in the node's namespace.
-Result<UniqueFd> HostFabric::start_dial(const Endpoint& peer) {
-  UniqueFd socket;
+HostFabric::Dials HostFabric::start_dials(const Endpoint& peer, std::size_t count) {
+  Dials dials;
+  const InNetns inside{options_.node_netns};
+  if (!inside.entered()) {
+    dials.error = inside.entered().error();
+    return dials;
+  }
   {
     const FileOwner owner;
-    socket = UniqueFd{::socket(family_, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP)};
+    while (dials.started.size() < count) {
+      UniqueFd socket{::socket(family_, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP)};
+      if (!socket.valid()) {
+        dials.error = last_error("socket");
+        break;
+      }
+      dials.started.push_back(std::move(socket));
+    }
   }
-  if (!socket.valid()) return last_error("socket");
+  for (std::size_t i = 0; i < dials.started.size(); ++i) {
+    const Status started = start_dial(dials.started[i].get(), peer);
+    if (started) continue;
+    dials.error = started.error();
+    dials.started.resize(i);
+  }
+  return dials;
+}
+
+Status HostFabric::start_dial(int socket, const Endpoint& peer) const {
   // The peer expects our address; the port may be one in use towards others.
-  set(socket.get(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+  set(socket, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
   const SockAddress own = to_sockaddr({own_.address, 0}, family_);
-  if (::bind(socket.get(), own.get(), own.length) < 0) return last_error("bind");
-  if (const Status pinned = pin(socket.get(), peer); !pinned) return pinned.error();
+  if (::bind(socket, own.get(), own.length) < 0) return last_error("bind");
+  if (const Status pinned = pin(socket, peer); !pinned) return pinned.error();
   const SockAddress target = to_sockaddr(peer, family_);
-  if (::connect(socket.get(), target.get(), target.length) < 0 && errno != EINPROGRESS)
+  if (::connect(socket, target.get(), target.length) < 0 && errno != EINPROGRESS)
     return last_error("connect");
-  return socket;
+  return Done{};
 }
 
 bool HostFabric::expect(HostLink& link, const Ticket& ticket, const IpAddress& from) {
@@ -196,26 +216,23 @@ void HostFabric::forget(HostLink& link) {
 }
 
 void HostFabric::accept_ready() {
-  constexpr int kAtOnce = 64;  // then the loop's other work gets its turn
-  for (int i = 0; i < kAtOnce; ++i) {
-    SockAddress peer;
-    peer.length = sizeof peer.storage;
-    UniqueFd socket;
-    {
-      const FileOwner owner;
-      socket = UniqueFd{
+  constexpr std::size_t kAtOnce = 64;  // then the loop's other work gets its turn
+  std::vector<std::uint64_t> keys;
+  {
+    const FileOwner owner;
+    while (keys.size() < kAtOnce) {
+      SockAddress peer;
+      peer.length = sizeof peer.storage;
+      UniqueFd socket{
           ::accept4(listener_.get(), peer.get(), &peer.length, SOCK_CLOEXEC | SOCK_NONBLOCK)};
+      if (!socket.valid()) break;
+      const auto from = from_sockaddr(peer.bytes());
+      if (!from) continue;
+      keys.push_back(++last_key_);
+      arriving_[last_key_] = {std::move(socket), *from, 0, Clock::now() + kTokenLife};
     }
-    if (!socket.valid()) return;
-    const auto from = from_sockaddr(peer.bytes());
-    if (!from) continue;
-    const std::uint64_t key = ++last_key_;
-    Arriving& entry = arriving_[key];
-    entry.socket = std::move(socket);
-    entry.from = *from;
-    entry.until = Clock::now() + kTokenLife;
-    read_preface(key);
   }
+  for (const std::uint64_t key : keys) read_preface(key);
 }
 
 void HostFabric::read_preface(std::uint64_t key) {

@@ -84,7 +84,12 @@ class HostFabric final : public fabric::Fabric {
   // For links.
   /// Whether new sockets may be handed out now: the guard is there, or is not wanted.
   bool may_dial();
-  Result<UniqueFd> start_dial(const Endpoint& peer);
+  struct Dials {
+    std::vector<UniqueFd> started;  ///< connecting
+    Error error{0, "dial"};         ///< why they are fewer than asked for
+  };
+  Dials start_dials(const Endpoint& peer, std::size_t count);
+  Status start_dial(int socket, const Endpoint& peer) const;
   /// False: too many are expected.
   bool expect(HostLink& link, const Ticket& ticket, const IpAddress& from);
   void forget(HostLink& link);

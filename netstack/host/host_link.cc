@@ -16,7 +16,9 @@ using namespace std::chrono_literals;
 
 constexpr std::size_t kFewest = 2;
 constexpr std::size_t kMost = 64;
+constexpr std::size_t kBatch = 16;         // dialled in one turn of the loop
 constexpr std::size_t kMostArrived = 256;  // of the peer's that wait to be used
+constexpr auto kSoon = 200ms;              // between two batches: more at once would do
 constexpr auto kPatience = 5ms;            // of a stream that finds none ready
 constexpr auto kFirst = 20ms;              // in which the first ones should be there
 constexpr auto kDialTime = 2s;             // from the first packet to the peer's word
@@ -50,71 +52,82 @@ void HostLink::start() {
   refill();
 }
 
+// In batches: one message, one look at the guard, one change of the namespace. Under a steady load
+// the batches grow.
 void HostLink::refill() {
   const std::size_t coming = ready_.size() + dialled_.size();
-  if (coming * 2 > wanted_) return;  // in batches: one message, one look at the guard
+  if (coming * 2 > wanted_) return;
   if (!fabric_.may_dial()) {
     ++unguarded_;
     return;
   }
-  dial(std::min(wanted_ - coming, kMostAtOnce));
+  const auto now = Clock::now();
+  if (proven_ && now - dialled_at_ < kSoon) wanted_ = std::min(kMost, wanted_ * 2);
+  dialled_at_ = now;
+  dial(std::min(wanted_ - coming, kBatch));
+}
+
+// After what has been said in this turn of the loop, which somebody waits for, has left.
+void HostLink::refill_soon() {
+  if (std::exchange(refilling_, true)) return;
+  fabric_.loop_.post([this, alive = alive_] {
+    if (!*alive) return;
+    refilling_ = false;
+    refill();
+  });
 }
 
 void HostLink::dial(std::size_t count) {
   Dial message;
-  std::array<Token, kMostAtOnce> tokens{};
+  std::array<Token, kBatch> tokens{};
   std::size_t got = 0;
   while (got < count * sizeof(Token)) {
     const ssize_t part =
         ::getrandom(reinterpret_cast<char*>(tokens.data()) + got, count * sizeof(Token) - got, 0);
     if (part > 0) got += static_cast<std::size_t>(part);
   }
-  Error error{EHOSTUNREACH, "dial"};
-  {
-    const InNetns inside{fabric_.options_.node_netns};
-    if (!inside.entered()) return;
-    for (std::size_t i = 0; i < count; ++i) {
-      auto socket = fabric_.start_dial(peer_);
-      if (!socket) {
-        error = socket.error();
-        break;
-      }
-      const Number number = ++last_;
-      auto watch =
-          fabric_.loop_.watch(socket->get(), EPOLLOUT,
-                              [this, number](std::uint32_t events) { connected(number, events); });
-      if (!watch) break;
-      message.tickets.push_back({number, tokens[i]});
-      dialled_[number] = {std::move(*socket), tokens[i], *watch, Clock::now()};
-    }
+  auto sockets = fabric_.start_dials(peer_, count);
+  for (UniqueFd& socket : sockets.started) {
+    const Token& token = tokens[message.tickets.size()];
+    const Number number = ++last_;
+    message.tickets.push_back({number, token});
+    dialled_[number] = {std::move(socket), token, 0, false, Clock::now()};
   }
+  // Later: the caller may be the link's owner, who cannot part with it now.
   if (message.tickets.empty()) {
-    // Later: the caller may be the link's owner, who cannot part with it now.
-    fabric_.loop_.post([this, error, alive = alive_] {
+    fabric_.loop_.post([this, error = sockets.error, alive = alive_] {
       if (*alive) failed_to_dial(0, error);  // no connection has this number
     });
     return;
   }
+  const Number first = message.tickets.front().number;
   setup_.send(encode(Message{std::move(message)}));
+  fabric_.loop_.post([this, first, last = last_, alive = alive_] {
+    for (Number number = first; *alive && number <= last; ++number) introduce(number);
+  });
 }
 
-// The token goes out; from now on the peer's READY counts.
-void HostLink::connected(Number number, std::uint32_t) {
+// The token goes out; from now on the peer's READY counts. On a short way the connection is there
+// by the first look; else the loop says when.
+void HostLink::introduce(Number number) {
   const auto found = dialled_.find(number);
-  if (found == dialled_.end()) return;
+  if (found == dialled_.end() || found->second.introduced) return;
   Dialled& dialled = found->second;
-  fabric_.loop_.forget(std::exchange(dialled.watch, 0));
-  int error = 0;
-  socklen_t length = sizeof error;
-  ::getsockopt(dialled.socket.get(), SOL_SOCKET, SO_ERROR, &error, &length);
-  if (error != 0) {
-    failed_to_dial(number, {error, "host dial"});
+  const auto preface = encode_preface(dialled.token);
+  const ssize_t sent =
+      ::send(dialled.socket.get(), preface.data(), preface.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  if (sent == static_cast<ssize_t>(preface.size())) {
+    fabric_.loop_.forget(std::exchange(dialled.watch, 0));
+    dialled.introduced = true;
     return;
   }
-  const auto preface = encode_preface(dialled.token);
-  if (::send(dialled.socket.get(), preface.data(), preface.size(), MSG_NOSIGNAL) !=
-      static_cast<ssize_t>(preface.size()))
-    failed_to_dial(number, {EPIPE, "host dial"});
+  const int error = sent < 0 ? errno : EPIPE;
+  if (error != EAGAIN) return failed_to_dial(number, {error, "host dial"});
+  if (dialled.watch != 0) return;
+  const auto watch = fabric_.loop_.watch(dialled.socket.get(), EPOLLOUT,
+                                         [this, number](std::uint32_t) { introduce(number); });
+  if (!watch) return failed_to_dial(number, watch.error());
+  dialled.watch = *watch;
 }
 
 // May end in the destruction of this link, so it is the last thing its callers do.
@@ -133,7 +146,7 @@ void HostLink::failed_to_dial(Number number, Error error) {
 
 void HostLink::ready(Number number) {
   const auto found = dialled_.find(number);
-  if (found == dialled_.end() || found->second.watch != 0) return;  // the peer makes it up
+  if (found == dialled_.end() || !found->second.introduced) return;  // the peer makes it up
   ready_.emplace_back(number, Kept{std::move(found->second.socket), Clock::now()});
   dialled_.erase(found);
   failures_ = 0;
@@ -155,7 +168,7 @@ void HostLink::open(fabric::StreamId id, fabric::MakeEnds, fabric::HalfDone done
     if (auto taken = take_ready()) {
       ++used_;
       done(fabric::Half{std::move(taken->second), encode_offer(taken->first)});
-      refill();
+      refill_soon();
       return;
     }
   }

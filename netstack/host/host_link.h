@@ -3,8 +3,8 @@
 //   dialled   by us: being connected -> told to the peer, not yet confirmed -> ready
 //   arrived   dialled by the peer, waiting to be named in an offer
 //
-// The number kept ready follows the use: doubled when streams had to wait, and it shrinks again in
-// quiet times.
+// The number kept ready follows the use: doubled when streams had to wait or batches follow each
+// other closely, and it shrinks again in quiet times.
 #pragma once
 
 #include <deque>
@@ -38,6 +38,7 @@ class HostLink final : public fabric::Link {
     UniqueFd socket;
     Token token{};
     EventLoop::Token watch = 0;
+    bool introduced = false;  ///< the token has been sent
     Clock::time_point since{};
   };
   struct Kept {
@@ -51,8 +52,9 @@ class HostLink final : public fabric::Link {
   };
 
   void refill();
+  void refill_soon();
   void dial(std::size_t count);
-  void connected(Number number, std::uint32_t events);
+  void introduce(Number number);
   void failed_to_dial(Number number, Error error);
   void ready(Number number);
   std::optional<std::pair<Number, UniqueFd>> take_ready();
@@ -72,7 +74,9 @@ class HostLink final : public fabric::Link {
   std::deque<Waiting> waiting_;
   Number last_ = 0;
   std::size_t wanted_;
-  int failures_ = 0;  // dials in a row
+  Clock::time_point dialled_at_{};  // the last batch
+  bool refilling_ = false;          // is posted
+  int failures_ = 0;                // dials in a row
   std::uint64_t used_ = 0, granted_ = 0, shortages_ = 0, lost_ = 0, unguarded_ = 0;
   std::uint64_t used_before_ = 0;  // at the last look
   EventLoop::Token timer_ = 0;
