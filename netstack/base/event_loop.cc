@@ -16,9 +16,9 @@ EventLoop::EventLoop()
     : epoll_{::epoll_create1(EPOLL_CLOEXEC)}, wake_fd_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)} {
   if (!epoll_.valid() || !wake_fd_.valid())
     std::abort();  // no descriptors at start: nothing can work
-  const auto token = watch(wake_fd_.get(), EPOLLIN, [this](std::uint32_t) {
-    std::uint64_t count = 0;
-    if (::read(wake_fd_.get(), &count, sizeof count) > 0 && on_wake_) on_wake_();
+  // Edge-triggered: each write is an event, and nobody need read what has been counted.
+  const auto token = watch(wake_fd_.get(), EPOLLIN | EPOLLET, [this](std::uint32_t) {
+    if (on_wake_) on_wake_();
   });
   if (!token) std::abort();
 }
