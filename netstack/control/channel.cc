@@ -23,6 +23,7 @@ constexpr std::size_t kReadAtOnce = 16UL * 1024;  // then it is the others' turn
 constexpr std::size_t kKeepCapacity = 1024;       // a buffer that is empty holds no more
 constexpr std::size_t kDrainAtEnd = 256UL * 1024;
 constexpr milliseconds kRateWindow{100};
+constexpr milliseconds kNoNext{4};
 
 void set_int(int socket, int level, int name, int value) {
   // Refused by no kernel we run on; without them death is noticed later, by PING.
@@ -63,6 +64,7 @@ Status Channel::start() {
 void Channel::close() {
   loop_.forget(std::exchange(watch_, 0));
   loop_.forget(std::exchange(pause_, 0));
+  loop_.forget(std::exchange(late_, 0));
   socket_.reset();
 }
 
@@ -155,13 +157,27 @@ void Channel::update_interest() {
 }
 
 void Channel::send(const Message& message) {
-  if (!open() || ending_) return;
+  if (queue(message)) flush_soon();
+}
+
+void Channel::send_with_next(const Message& message) {
+  if (!queue(message) || late_ != 0) return;
+  late_ = loop_.after(kNoNext, [this] {
+    late_ = 0;
+    flush_soon();
+  });
+}
+
+bool Channel::queue(const Message& message) {
+  if (!open() || ending_) return false;
   const Bytes bytes = encode(message);
-  if (out_.size() - sent_ + bytes.size() > limits_.queue)
-    return end_soon({End::How::kMisbehaved, 0, Reason::kFlood, "does not read what we send"});
+  if (out_.size() - sent_ + bytes.size() > limits_.queue) {
+    end_soon({End::How::kMisbehaved, 0, Reason::kFlood, "does not read what we send"});
+    return false;
+  }
   out_.insert(out_.end(), bytes.begin(), bytes.end());
   ++frames_out_;
-  flush_soon();
+  return true;
 }
 
 // Once a turn of the loop: what is said in one turn leaves in one segment.

@@ -52,6 +52,8 @@ class Channel : public std::enable_shared_from_this<Channel> {
 
   void set_owner(Owner& owner) { owner_ = &owner; }
   void send(const Message& message);
+  /// For what nobody waits for: leaves with the next message, or alone within 5 ms.
+  void send_with_next(const Message& message);
   /// Says why, as far as the kernel takes it at once, and closes.
   void bye(Reason reason, std::string_view why);
   void close();
@@ -71,6 +73,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
   void read();
   bool take_frames(View bytes, std::size_t& used);  ///< false: closed meanwhile
   void take(std::uint8_t type, View payload);
+  bool queue(const Message& message);
   void flush_soon();
   bool flush();  ///< false: ended
   void end_soon(End end);
@@ -84,6 +87,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
   Limits limits_;
   EventLoop::Token watch_ = 0;
   EventLoop::Token pause_ = 0;  ///< reading stopped until this timer: see Limits::frames_a_second
+  EventLoop::Token late_ = 0;   ///< when what waits for a next message leaves without
   std::uint32_t interest_ = 0;
   Bytes in_;  ///< the part of a frame that has come
   Bytes out_;

@@ -88,7 +88,8 @@ void Offers::confirm(StreamId id) {
   const auto found = mine_.find(id);
   if (found == mine_.end() || found->second.done) return;  // not accepted
   mine_.erase(found);
-  owner_.send_to_peer(Confirm{id});
+  // The reset of the TCP connection says the same, sooner: this is for when it gets lost.
+  owner_.send_with_next(Confirm{id});
 }
 
 void Offers::withdraw(StreamId id) {

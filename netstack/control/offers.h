@@ -37,6 +37,7 @@ class Offers {
    public:
     virtual ~Owner() = default;
     virtual void send_to_peer(const Message& message) = 0;
+    virtual void send_with_next(const Message& message) = 0;  ///< nobody waits for it
     virtual void on_no_answer() = 0;  ///< the peer let an offer of ours wait for too long
   };
   enum class Verdict : std::uint8_t { kOk, kProtocol, kFlood };

@@ -72,6 +72,7 @@ class Session : public Channel::Owner, Links::Owner, Offers::Owner {
   void on_message(Channel& channel, Message message, View payload) override;
   void on_end(Channel& channel, const End& end) override;
   void send_to_peer(const Message& message) override { channel_->send(message); }
+  void send_with_next(const Message& message) override { channel_->send_with_next(message); }
   std::uint64_t new_session() override { return owner_.next_link_session(); }
   void on_link_up(Kind kind, std::uint64_t session) override;
   void on_link_down(Kind kind, std::uint64_t session) override;
