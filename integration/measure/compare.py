@@ -2,7 +2,8 @@
 """Compares ways between two pods in seconds, without containerd: for the inner loop of making one
 of them faster. What counts in the end is `scripts/bench same_node`.
 
-  compare.py [--shunt NAME=LAUNCHER ...] [--rounds N] [--seconds S] [--all-cpus] WHAT [WHAT ...]
+  compare.py [--shunt NAME=LAUNCHER ...] [--rounds N] [--seconds S] [--all-cpus] [--across]
+             WHAT [WHAT ...]
 
 WHAT is connect, echo:BYTES or stream:BYTES of scripts/benchlib/load.c. Two network namespaces
 joined by a bridge in a third one are the pods. Variants, by turns:
@@ -13,7 +14,14 @@ joined by a bridge in a third one are the pods. Variants, by turns:
   NAME:kernel       both ends under LAUNCHER with state directories apart: never upgraded
   unix              a raw AF_UNIX socket between the pods
 
-Prints the median of each with least and most, and the median ratio to bridge and to unix; first
+With --across the pods are on two nodes, each with a bridge, joined by VXLAN:
+
+  vxlan             kernel TCP, nothing supervised
+  NAME:host         both ends under LAUNCHER, with the fabric host
+  NAME:window       the same with the fabric window
+  NAME:kernel       the same with no fabric
+
+Prints the median of each with least and most, and the median ratio to bridge (or vxlan) and to unix; first
 by the clock, then by the CPU time of pods and launchers (from their control group), which says
 something on a busy machine, too. All of it runs on one CPU (unless --all-cpus), with SCHED_IDLE
 spinners on both. Needs root.
@@ -37,6 +45,7 @@ from benchlib import load  # noqa: E402
 from benchlib.spinners import Spinners  # noqa: E402
 
 NET = '198.18.72'
+UNDER = '198.18.73'  # between two nodes
 CPUACCT = '/sys/fs/cgroup/cpuacct'
 
 
@@ -62,16 +71,50 @@ def pods(count):
             ip('-n', node, 'link', 'set', f'v{i}', 'master', 'br0', 'up')
             ip('-n', name, 'addr', 'add', f'{NET}.{i + 1}/24', 'dev', 'eth0')
             ip('-n', name, 'link', 'set', 'eth0', 'up')
-        yield node, names
+        yield [node, node], names
     finally:
         for name in (*names, node):
+            subprocess.run(['ip', 'netns', 'del', name], check=False)
+
+
+@contextlib.contextmanager
+def pods_of_two_nodes(count):
+    """The same, in turns on one of two nodes; their bridges are joined by VXLAN."""
+    base = f'cmp{os.getpid()}'
+    names = [f'{base}-{i}' for i in range(count)]
+    nodes = [f'{base}-node{i}' for i in range(2)]
+    try:
+        for name in (*nodes, *names):
+            ip('netns', 'add', name)
+            ip('-n', name, 'link', 'set', 'lo', 'up')
+        ip('link', 'add', 'up0', 'netns', nodes[0], 'type', 'veth', 'peer', 'name', 'up0',
+           'netns', nodes[1])
+        for i, node in enumerate(nodes):
+            own, other = (f'{UNDER}.{1 + (i + step) % 2}' for step in (0, 1))
+            ip('-n', node, 'addr', 'add', f'{own}/24', 'dev', 'up0')
+            ip('-n', node, 'link', 'set', 'up0', 'up')
+            ip('-n', node, 'link', 'add', 'br0', 'type', 'bridge')
+            ip('-n', node, 'link', 'add', 'vxlan0', 'mtu', '1450', 'type', 'vxlan', 'id', '1',
+               'local', own, 'remote', other, 'dstport', '8472', 'dev', 'up0')
+            ip('-n', node, 'link', 'set', 'vxlan0', 'master', 'br0', 'up')
+            ip('-n', node, 'link', 'set', 'br0', 'up')
+        for i, name in enumerate(names):
+            node = nodes[i % 2]
+            ip('link', 'add', f'v{i}', 'netns', node, 'type', 'veth', 'peer', 'name', 'eth0',
+               'netns', name)
+            ip('-n', node, 'link', 'set', f'v{i}', 'master', 'br0', 'up')
+            ip('-n', name, 'addr', 'add', f'{NET}.{i + 1}/24', 'dev', 'eth0')
+            ip('-n', name, 'link', 'set', 'eth0', 'mtu', '1450', 'up')
+        yield nodes, names
+    finally:
+        for name in (*names, *nodes):
             subprocess.run(['ip', 'netns', 'del', name], check=False)
 
 
 class Variant:
     """Two ends and how they are started. The pods' shims are the launchers."""
 
-    def __init__(self, name, node, netns, states, launcher, pair, folder, cpus):
+    def __init__(self, name, nodes, netns, states, launcher, extra, folder, cpus):
         self.name = name
         self.group = f'{CPUACCT}/cmp{os.getpid()}-{name.replace(":", "-")}'
         os.mkdir(self.group)
@@ -81,9 +124,9 @@ class Variant:
         self.folder = os.path.join(folder, name.replace(':', '-'))
         os.mkdir(self.folder)
         self.under = []
-        for net, state in zip(netns, states):
+        for node, net, state in zip(nodes, netns, states):
             enter = ['nsenter', f'--net=/run/netns/{node}']
-            self.under.append(enter + [launcher, '--pair', pair, '--state', f'{self.folder}/{state}',
+            self.under.append(enter + [launcher, *extra, '--state', f'{self.folder}/{state}',
                                        '--pod', net, '--netns', net, '--'] if launcher else
                               ['nsenter', f'--net=/run/netns/{net}'])
         self.server = None
@@ -155,28 +198,38 @@ def main():
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--seconds', type=float, default=0.4)
     parser.add_argument('--all-cpus', action='store_true')
+    parser.add_argument('--across', action='store_true')
     options = parser.parse_args()
     cpus = sorted(os.sched_getaffinity(0))
     if not options.all_cpus:
         cpus = cpus[:1]
-    wanted = [('bridge', '', '', 'unix')]
+    wanted = [('vxlan' if options.across else 'bridge', '', 'ss', ())]
     for text in options.shunt:
         name, _, launcher = text.partition('=')
-        wanted += [(name, launcher, 'together', 'unix'), (f'{name}:tcp', launcher, 'together', 'tcp'),
-                   (f'{name}:kernel', launcher, 'apart', 'unix')]
-    wanted.append(('unix', '', '', 'unix'))
+        if options.across:
+            wanted += [(f'{name}:host', launcher, 'sc', ('--fabrics', 'host')),
+                       (f'{name}:window', launcher, 'sc', ('--fabrics', 'window', '--window')),
+                       (f'{name}:kernel', launcher, 'sc', ())]
+        else:
+            wanted += [(name, launcher, 'ss', ()), (f'{name}:tcp', launcher, 'ss', ('--pair', 'tcp')),
+                       (f'{name}:kernel', launcher, 'sc', ())]
+    if not options.across:
+        wanted.append(('unix', '', 'ss', ()))
     if options.variants:
         wanted = [each for each in wanted if each[0] in options.variants.split(',')]
 
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix='shunt-compare-'))
-        node, nets = stack.enter_context(pods(2 * len(wanted)))
+        make = pods_of_two_nodes if options.across else pods
+        nodes, nets = stack.enter_context(make(2 * len(wanted)))
         stack.enter_context(Spinners())
         variants = []
-        for i, (name, launcher, states, pair) in enumerate(wanted):
+        for i, (name, launcher, states, extra) in enumerate(wanted):
             own = nets[2 * i:2 * i + 2]
-            state = ('s', 's' if states == 'together' else 'c')
-            variant = Variant(name, node, own, state, launcher, pair, folder, cpus)
+            if extra[-1:] == ('--window',):
+                os.makedirs(f'{folder}/shared', mode=0o700, exist_ok=True)
+                extra = (*extra, f'{folder}/shared')
+            variant = Variant(name, nodes, own, states, launcher, extra, folder, cpus)
             variants.append(variant)
             stack.callback(variant.end)
             variant.serve(f'{NET}.{2 * i + 1}')
@@ -199,7 +252,7 @@ def show(title, found, which):
     for name, values in columns.items():
         line = (f'  {name:24} {statistics.median(values):9.2f} '
                 f'[{min(values):.2f}, {max(values):.2f}]')
-        for other in ('bridge', 'unix'):
+        for other in ('bridge', 'vxlan', 'unix'):
             if other in columns and other != name:
                 ratio = statistics.median(a / b for a, b in zip(values, columns[other]))
                 line += f'   {ratio:.2f} x {other}'
