@@ -33,7 +33,7 @@ Failure failure_of(const Error& error) {
 // Asks the shim at the caller's address whether the call is its own.
 class Call::CallBack : public Channel::Owner, public std::enable_shared_from_this<CallBack> {
  public:
-  CallBack(Call& call, Verify question) : call_{call}, dial_{call.loop_}, question_{question} {}
+  CallBack(Call& call, Verify question) : call_{&call}, dial_{call.loop_}, question_{question} {}
   ~CallBack() override {
     if (channel_) channel_->close();
   }
@@ -42,26 +42,34 @@ class Call::CallBack : public Channel::Owner, public std::enable_shared_from_thi
 
   Status start() {
     // From the address that was called: the asked shim knows it by that.
-    return dial_.start(call_.setup_.netns, call_.self_, Endpoint{call_.peer_, call_.setup_.port},
+    return dial_.start(call_->setup_.netns, call_->self_,
+                       Endpoint{call_->peer_, call_->setup_.port},
                        [this](Result<UniqueFd> socket) { on_connected(std::move(socket)); });
   }
+  /// The call has its answer, or does without. It may be gone before this object is: events of one
+  /// turn of the loop are seen one after the other.
+  void dismiss() { call_ = nullptr; }
 
  private:
   void on_connected(Result<UniqueFd> socket) {
-    if (!socket) return call_.on_called_back(false);
+    if (call_ == nullptr) return;
+    if (!socket) return tell(false);
     channel_ =
-        std::make_shared<Channel>(call_.loop_, std::move(*socket), *this, call_.setup_.limits);
-    if (!channel_->start()) return call_.on_called_back(false);
+        std::make_shared<Channel>(call_->loop_, std::move(*socket), *this, call_->setup_.limits);
+    if (!channel_->start()) return tell(false);
     channel_->send(question_);
   }
   void on_message(Channel& channel, Message message, View /*payload*/) override {
     const Verified* answer = std::get_if<Verified>(&message);
     channel.close();
-    call_.on_called_back(answer != nullptr && answer->yours);
+    tell(answer != nullptr && answer->yours);
   }
-  void on_end(Channel& /*channel*/, const End& /*end*/) override { call_.on_called_back(false); }
+  void on_end(Channel& /*channel*/, const End& /*end*/) override { tell(false); }
+  void tell(bool yes) {
+    if (call_ != nullptr) call_->on_called_back(yes);
+  }
 
-  Call& call_;
+  Call* call_;
   Dial dial_;
   Verify question_;
   std::shared_ptr<Channel> channel_;
@@ -190,6 +198,7 @@ void Call::on_called_back(bool yes) {
   const auto keep = shared_from_this();
   if (over_ || !call_back_) return;
   loop_.forget(std::exchange(call_back_timer_, 0));
+  call_back_->dismiss();
   loop_.post([done = std::move(call_back_)] {});  // it is on the stack
   on_step(handshake_->verified(yes));
 }
