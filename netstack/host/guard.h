@@ -31,6 +31,7 @@
 #include "netstack/base/endpoint.h"
 #include "netstack/base/netlink.h"
 #include "netstack/base/result.h"
+#include "netstack/base/unique_fd.h"
 
 namespace shunt::host {
 
@@ -56,6 +57,19 @@ struct PortRange {
 
 /// Lets a TCP socket hear `peer` only, for good. Before connect(2), or right after accept(2).
 Status pin(int socket, const Endpoint& peer);
+
+/// The same for many sockets of one peer, which costs each of them little. Where the kernel lets
+/// nobody have bpf(2), each gets a filter of its own.
+class Pin {
+ public:
+  explicit Pin(const Endpoint& peer);
+  Status apply(int socket) const;
+  const Endpoint& peer() const { return peer_; }
+
+ private:
+  Endpoint peer_;
+  UniqueFd program_;
+};
 
 class Guard {
  public:

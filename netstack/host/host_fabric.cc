@@ -159,7 +159,7 @@ bool HostFabric::may_dial() {
   return static_cast<bool>(restored);
 }
 
-HostFabric::Dials HostFabric::start_dials(const Endpoint& peer, std::size_t count) {
+HostFabric::Dials HostFabric::start_dials(const Pin& peer, std::size_t count) {
   Dials dials;
   const InNetns inside{options_.node_netns};
   if (!inside.entered()) {
@@ -186,13 +186,13 @@ HostFabric::Dials HostFabric::start_dials(const Endpoint& peer, std::size_t coun
   return dials;
 }
 
-Status HostFabric::start_dial(int socket, const Endpoint& peer) const {
+Status HostFabric::start_dial(int socket, const Pin& peer) const {
   // The peer expects our address; the port may be one in use towards others.
   set(socket, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
   const SockAddress own = to_sockaddr({own_.address, 0}, family_);
   if (::bind(socket, own.get(), own.length) < 0) return last_error("bind");
-  if (const Status pinned = pin(socket, peer); !pinned) return pinned.error();
-  const SockAddress target = to_sockaddr(peer, family_);
+  if (const Status pinned = peer.apply(socket); !pinned) return pinned.error();
+  const SockAddress target = to_sockaddr(peer.peer(), family_);
   if (::connect(socket, target.get(), target.length) < 0 && errno != EINPROGRESS)
     return last_error("connect");
   return Done{};

@@ -88,8 +88,8 @@ class HostFabric final : public fabric::Fabric {
     std::vector<UniqueFd> started;  ///< connecting
     Error error{0, "dial"};         ///< why they are fewer than asked for
   };
-  Dials start_dials(const Endpoint& peer, std::size_t count);
-  Status start_dial(int socket, const Endpoint& peer) const;
+  Dials start_dials(const Pin& peer, std::size_t count);
+  Status start_dial(int socket, const Pin& peer) const;
   /// False: too many are expected.
   bool expect(HostLink& link, const Ticket& ticket, const IpAddress& from);
   void forget(HostLink& link);

@@ -36,7 +36,11 @@ bool is_fresh(int socket) {
 }  // namespace
 
 HostLink::HostLink(HostFabric& fabric, fabric::LinkSetup setup, const Hello& hello)
-    : fabric_{fabric}, setup_{std::move(setup)}, peer_{hello.listener}, wanted_{kFewest} {}
+    : fabric_{fabric},
+      setup_{std::move(setup)},
+      peer_{hello.listener},
+      pin_{peer_},
+      wanted_{kFewest} {}
 
 HostLink::~HostLink() {
   *alive_ = false;
@@ -86,7 +90,7 @@ void HostLink::dial(std::size_t count) {
         ::getrandom(reinterpret_cast<char*>(tokens.data()) + got, count * sizeof(Token) - got, 0);
     if (part > 0) got += static_cast<std::size_t>(part);
   }
-  auto sockets = fabric_.start_dials(peer_, count);
+  auto sockets = fabric_.start_dials(pin_, count);
   for (UniqueFd& socket : sockets.started) {
     const Token& token = tokens[message.tickets.size()];
     const Number number = ++last_;

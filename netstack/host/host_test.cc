@@ -304,7 +304,12 @@ TEST_CASE("the table alone and the pin alone hold a socket back") {
     }
     SUBCASE("the pin") {
       const UniqueFd socket{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
-      REQUIRE(pin(socket.get(), {*parse_address("192.0.2.2"), 7472}));
+      const Endpoint peer{*parse_address("192.0.2.2"), 7472};
+      bool shared = false;
+      SUBCASE("of its own") { shared = false; }
+      SUBCASE("shared") { shared = true; }
+      const Status pinned = shared ? Pin{peer}.apply(socket.get()) : pin(socket.get(), peer);
+      REQUIRE(pinned);
       CHECK_FALSE(connects(socket.get(), elsewhere));
     }
   });
