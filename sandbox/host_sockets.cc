@@ -1,6 +1,7 @@
 #include "sandbox/host_sockets.h"
 
 #include <sys/epoll.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 
@@ -23,7 +24,9 @@ bool HostSockets::add(int socket, const local::FastSocket& stands_for) {
   event.data.u64 = *cookie;
   const std::lock_guard guard{mutex_};
   if (::epoll_ctl(living_.get(), EPOLL_CTL_ADD, socket, &event) < 0) return false;
-  sockets_[*cookie] = stands_for;
+  struct stat info {};
+  ::fstat(socket, &info);
+  sockets_[*cookie] = {stands_for, static_cast<std::uint32_t>(info.st_ino)};
   if (sockets_.size() >= sweep_at_) sweep();
   return true;
 }
@@ -34,14 +37,15 @@ std::optional<local::FastSocket> HostSockets::find(int socket) const {
   const std::lock_guard guard{mutex_};
   const auto found = sockets_.find(*cookie);
   if (found == sockets_.end()) return std::nullopt;
-  return found->second;
+  return found->second.stands_for;
 }
 
-std::vector<local::FastSocket> HostSockets::all() {
+std::vector<HostSockets::Entry> HostSockets::all() {
   const std::lock_guard guard{mutex_};
   sweep();
-  std::vector<local::FastSocket> result;
-  for (const auto& [cookie, socket] : sockets_) result.push_back(socket);
+  std::vector<Entry> result;
+  result.reserve(sockets_.size());
+  for (const auto& [cookie, entry] : sockets_) result.push_back(entry);
   return result;
 }
 

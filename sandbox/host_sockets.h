@@ -23,15 +23,19 @@ class HostSockets {
   /// `socket` is ours, the program's to be. False: it cannot be kept track of.
   bool add(int socket, const local::FastSocket& stands_for);
   std::optional<local::FastSocket> find(int socket) const;
+  struct Entry {
+    local::FastSocket stands_for;
+    std::uint32_t inode = 0;
+  };
   /// Those that live.
-  std::vector<local::FastSocket> all();
+  std::vector<Entry> all();
 
  private:
   void sweep();  // requires mutex_
 
   mutable std::mutex mutex_;
   UniqueFd living_;
-  std::unordered_map<std::uint64_t, local::FastSocket> sockets_;
+  std::unordered_map<std::uint64_t, Entry> sockets_;
   std::size_t sweep_at_;
 };
 

@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <future>
+#include <set>
 
 #include "netstack/base/log.h"
 #include "netstack/base/netns.h"
@@ -27,6 +28,8 @@ using control::State;
 using namespace std::chrono_literals;
 
 constexpr std::size_t kMostKnown = 8192;
+constexpr auto kLeaving = 3s;  // for what programs left behind when they ended
+constexpr auto kLookAgain = 2ms;
 
 std::string read_line(const char* path) {
   std::ifstream file{path};
@@ -95,8 +98,14 @@ Result<std::unique_ptr<Remote>, std::string> Remote::start(RemoteOptions options
 
 Remote::~Remote() {
   if (!thread_.joinable()) return;
-  post([this] { loop_.stop(); });
+  post([this] { leave(Clock::now() + kLeaving); });
   thread_.join();
+}
+
+// Programs that have ended rely on what they wrote being delivered, as by a kernel.
+void Remote::leave(Clock::time_point until) {
+  if (!peers_->owes() || Clock::now() >= until) return loop_.stop();
+  loop_.after(kLookAgain, [this, until] { leave(until); });
 }
 
 /// In the private namespace, as all fast sockets.
@@ -227,16 +236,16 @@ void Remote::remember_stream(const local::FastName& name, bool is_client, fabric
   const std::lock_guard guard{streams_mutex_};
   if (streams_.size() >= prune_streams_at_) {
     if (const auto living = local::list_fast_sockets()) {
+      std::set<Tuple> alive;
+      for (const local::FastEntry& entry : *living)
+        alive.insert({entry.name.client, entry.name.server});
       std::erase_if(streams_, [&](const RemoteView::Stream& stream) {
-        return std::none_of(living->begin(), living->end(), [&](const local::FastEntry& entry) {
-          return entry.name.client == stream.socket.name.client &&
-                 entry.name.server == stream.socket.name.server;
-        });
+        return !alive.contains({stream.socket.name.client, stream.socket.name.server});
       });
     }
     prune_streams_at_ = std::max<std::size_t>(4096, streams_.size() * 2);
   }
-  streams_.push_back({{name, is_client}, kind});
+  streams_.push_back({{name, is_client}, kind, 0});
 }
 
 RemoteView Remote::view() {
@@ -247,8 +256,8 @@ RemoteView Remote::view() {
     for (const OfferedFabric& entry : fabrics_)
       result.fabrics.push_back({entry.name, entry.fabric != nullptr, entry.why});
     result.peers = peers_->view();
-    for (const local::FastSocket& socket : sockets_.all())
-      result.streams.push_back({socket, fabric::Kind::kHost});
+    for (const HostSockets::Entry& entry : sockets_.all())
+      result.streams.push_back({entry.stands_for, fabric::Kind::kHost, entry.inode});
     {
       const std::lock_guard guard{streams_mutex_};
       result.streams.insert(result.streams.end(), streams_.begin(), streams_.end());

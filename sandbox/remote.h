@@ -54,11 +54,12 @@ struct RemoteView {
   struct Stream {
     local::FastSocket socket;
     fabric::Kind kind{};
+    std::uint32_t inode = 0;  ///< of a host socket; those of others are found by their names
   };
   std::string why_not;  ///< empty: it works
   std::vector<Offered> fabrics;
   control::PeersView peers;
-  std::vector<Stream> streams;
+  std::vector<Stream> streams;  ///< those that live, and some that have ended
 };
 
 class Remote final : private control::Delegate {
@@ -130,13 +131,14 @@ class Remote final : private control::Delegate {
   static Result<UniqueFd> listen_as(const std::string& name);
   void post(MoveFunction<void()> work);
   void run_posted();
+  void leave(Clock::time_point until);
   void keep_house();  ///< ends connects that take too long
   void learn(const IpAddress& address, control::State state);
 
   // Client's half. Fabric thread.
   void begin(const Connecting& op);
   Result<fabric::Ends> make_client_ends(const Connect& op);
-  Result<fabric::Ends> join_ends(const std::string& name, int listener) const;
+  Result<fabric::Ends> join_ends(const local::FastName& name, int listener) const;
   void opened(const Connecting& op, Result<fabric::Half> half);
   void answered(const Connecting& op, Result<control::Accept, control::Refusal> answer);
   void swap(const Connecting& op);

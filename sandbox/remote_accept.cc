@@ -26,11 +26,14 @@ using fabric::Kind;
 using local::Decision;
 using namespace std::chrono_literals;
 
-constexpr auto kPatience = 5ms;  // with an accepted connection that no offer has come for
-constexpr auto kMarkLife = 10s;  // longer than any offer is under way
+constexpr auto kPassLife = 1s;  // between PASS and the accept it is about
+// As with clients of this node: a busy machine. It is only used up where no word comes at all.
+constexpr auto kPatience = 20ms;  // with an accepted connection that no offer has come for
+constexpr auto kMarkLife = 10s;   // longer than any offer is under way
 constexpr std::size_t kMostMarks = 16384;
 constexpr auto kNotYet = 300us;  // the last packet of the handshake may be under way
 constexpr std::int64_t kTries = 12;
+constexpr std::int64_t kTriesOfAccepted = 3;
 constexpr int kVain = 3;
 constexpr std::chrono::milliseconds kLongestPause{60'000};
 
@@ -67,35 +70,35 @@ void Remote::on_offer(const Route& route, const control::Offer& offer) {
   {
     const std::lock_guard guard{offers_mutex_};
     patience_.erase(route.peer);
-    const auto found = marks_.find({offer.client, offer.server});
-    if (found != marks_.end() && is_ahead(found->second)) {
-      marks_.erase(found);
-      peers_->refuse(route, Refusal::kGoneAhead);
-      return;
-    }
   }
   consider(incoming);
 }
 
 void Remote::consider(const std::shared_ptr<Incoming>& incoming) {
   const control::Offer& offer = incoming->offer;
-  const auto state = network_.look_up(*network_.self(), offer.server, offer.client);
-  if (!state || !state->established) {
-    if (++incoming->tries < bound(kTries)) {
+  std::optional<local::TcpState> state;
+  bool expected = true;
+  {
+    // Under the mutex: a mark that lies here for a connection nobody has accepted is of an older
+    // one with the same ports.
+    const std::lock_guard guard{offers_mutex_};
+    state = network_.look_up(*network_.self(), offer.server, offer.client);
+    const auto found = marks_.find({offer.client, offer.server});
+    if (state && state->inode == 0 && found != marks_.end() &&
+        found->second.mark == Mark::kGoneAhead)
+      marks_.erase(found);
+    if (state && state->inode != 0)
+      expected = found != marks_.end() && found->second.mark == Mark::kExpected;
+  }
+  // Neither known nor expected may mean: not yet. The last packet of the handshake is under way, or
+  // whoever has accepted it has not said so.
+  if (!state || !state->established || !expected) {
+    if (++incoming->tries < bound(expected ? kTries : kTriesOfAccepted)) {
       loop_.after(kNotYet, [this, incoming] { consider(incoming); });
     } else {
-      peers_->refuse(incoming->route, Refusal::kNotKnown);
+      peers_->refuse(incoming->route, expected ? Refusal::kNotKnown : Refusal::kGoneAhead);
     }
     return;
-  }
-  if (state->inode != 0) {
-    // Accepted. By somebody who waits for us, or before this peer was known.
-    const std::lock_guard guard{offers_mutex_};
-    const auto found = marks_.find({offer.client, offer.server});
-    if (found == marks_.end() || found->second.mark != Mark::kExpected) {
-      peers_->refuse(incoming->route, Refusal::kGoneAhead);
-      return;
-    }
   }
   incoming->family = state->family;
   incoming->mailbox = services_.listeners.mailbox(offer.server.port, state->family);
@@ -119,9 +122,7 @@ void Remote::consider(const std::shared_ptr<Incoming>& incoming) {
 // As with a client of this node, the end that is kept bears the name, and the program's end the
 // name of a mailbox: one of ours, so that nobody takes it out before there is a decision beside it.
 Result<fabric::Ends> Remote::make_server_ends(const Incoming& incoming) {
-  const auto name = local::encode(incoming.name());
-  if (!name) return Error{ENAMETOOLONG, "fast name"};
-  return join_ends(*name, mailbox_.get());
+  return join_ends(incoming.name(), mailbox_.get());
 }
 
 void Remote::granted(const std::shared_ptr<Incoming>& incoming, Result<fabric::Half> half) {
@@ -145,6 +146,7 @@ void Remote::granted(const std::shared_ptr<Incoming>& incoming, Result<fabric::H
   if (route.kind == Kind::kHost) {
     offer.kind = local::PairKind::kTcp;
     const int socket = half->application.get();
+    local::stamp(socket);
     if (!host::as_family(socket, incoming->family) || !sockets_.add(socket, {name, false}))
       return give_up(Refusal::kOther);
     // Closed before anybody has accepted it, it is reset, as Linux does. Undone when it is handed
@@ -246,8 +248,12 @@ bool Remote::impatient(const IpAddress& client) const {
 
 void Remote::expect(const Endpoint& client, const Endpoint& server) {
   const std::lock_guard guard{offers_mutex_};
-  if (!impatient(client.address) && !marks_.contains({client, server}))
-    mark({client, server}, Mark::kExpected);
+  if (impatient(client.address)) return;
+  // What lies here may be of an older connection with the same ports; PASS may have come first.
+  const auto found = marks_.find({client, server});
+  const bool passed = found != marks_.end() && found->second.mark == Mark::kPassed &&
+                      Clock::now() - found->second.at < kPassLife;
+  if (!passed) mark({client, server}, Mark::kExpected);
 }
 
 bool Remote::keep_waiting(const Endpoint& client, const Endpoint& server,

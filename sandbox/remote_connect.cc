@@ -156,20 +156,17 @@ void Remote::begin(const Connecting& op) {
 
 // The application's end is named like any fast socket; ours is what the engine's listener accepts.
 Result<fabric::Ends> Remote::make_client_ends(const Connect& op) {
-  const auto name = local::encode(op.name);
-  if (!name) return Error{ENAMETOOLONG, "fast name"};
-  auto ends = join_ends(*name, engine_.get());
+  auto ends = join_ends(op.name, engine_.get());
   if (ends) std::swap(ends->application, ends->ours);
   return ends;
 }
 
 /// `ours` bears the name, `application` comes out of the listener.
-Result<fabric::Ends> Remote::join_ends(const std::string& name, int listener) const {
+Result<fabric::Ends> Remote::join_ends(const local::FastName& name, int listener) const {
   const std::size_t room = network_.options().send_buffer;
   fabric::Ends ends;
   ends.ours = UniqueFd{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
-  const SockAddress own = local::abstract_address(name);
-  if (::bind(ends.ours.get(), own.get(), own.length) < 0) return last_error("bind");
+  if (const Status bound = local::bind_name(ends.ours.get(), name); !bound) return bound.error();
   local::prepare_unix_end(ends.ours.get(), room);
   SockAddress target;
   target.length = sizeof target.storage;
@@ -179,6 +176,7 @@ Result<fabric::Ends> Remote::join_ends(const std::string& name, int listener) co
   ends.application = UniqueFd{::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
   if (!ends.application.valid()) return last_error("accept4");
   local::prepare_accepted_end(ends.application.get(), room);
+  local::stamp(ends.application.get());
   return ends;
 }
 
@@ -242,6 +240,7 @@ void Remote::swap(const Connecting& op) {
   if (kind == Kind::kHost) {
     carry_buffers(tcp, fast);
     apply_options(fast, *op->connection.noted);
+    local::stamp(fast);
     kept = sockets_.add(fast, {op->name, true});
   } else {
     services_.notes.put(fast_cookie, op->connection.noted);

@@ -22,9 +22,11 @@
 #include <cstdlib>
 #include <future>
 #include <list>
+#include <map>
 #include <mutex>
 #include <set>
 #include <thread>
+#include <tuple>
 
 #include "netstack/base/event_loop.h"
 #include "netstack/base/log.h"
@@ -374,6 +376,29 @@ class Supervisor::Core {
     const auto entries = local::list_fast_sockets();
     if (!entries) return;
     const auto pods = network_->table().all();
+    std::map<std::tuple<Endpoint, Endpoint, bool>, fabric::Kind> pumped;
+    std::map<IpAddress, std::string> distant;
+    if (result.remote) {
+      for (const control::PeerView& peer : result.remote->peers.peers)
+        distant[peer.address] = peer.pod;
+      for (const RemoteView::Stream& stream : result.remote->streams) {
+        const local::FastSocket& end = stream.socket;
+        if (stream.kind != fabric::Kind::kHost) {
+          pumped[{end.local(), end.remote(), end.is_client}] = stream.kind;
+          continue;
+        }
+        Snapshot::Connection connection;
+        connection.local = end.local();
+        connection.remote = end.remote();
+        connection.outgoing = end.is_client;
+        connection.kind = config::Pair::kTcp;
+        connection.fabric = fabric::name(stream.kind);
+        connection.inode = stream.inode;
+        connection.peer_pod =
+            distant[end.is_client ? end.name.server.address : end.name.client.address];
+        result.connections.push_back(std::move(connection));
+      }
+    }
     for (const local::FastEntry& entry : *entries) {
       const local::FastSocket end{entry.name, entry.is_client};
       const bool own = entry.netns == 0 ? network_->is_own(end.local().address)
@@ -384,7 +409,8 @@ class Supervisor::Core {
       connection.remote = end.remote();
       connection.outgoing = entry.is_client;
       connection.kind = entry.netns == 0 ? config::Pair::kTcp : config::Pair::kUnix;
-      connection.fabric = "local";
+      const auto fabric = pumped.find({end.local(), end.remote(), entry.is_client});
+      connection.fabric = fabric == pumped.end() ? "local" : fabric::name(fabric->second);
       connection.inode = entry.inode;
       connection.unread_bytes = entry.unread;
       connection.unsent_bytes = entry.unsent;
@@ -395,6 +421,7 @@ class Supervisor::Core {
         if (std::find(pod->record.addresses.begin(), pod->record.addresses.end(), other) !=
             pod->record.addresses.end())
           connection.peer_pod = pod->record.pod_id;
+      if (fabric != pumped.end()) connection.peer_pod = distant[other];
       result.connections.push_back(std::move(connection));
     }
   }

@@ -261,6 +261,11 @@ bool Links::any_stream() const {
   });
 }
 
+bool Links::owes() const {
+  return std::any_of(slots_.begin(), slots_.end(),
+                     [](const auto& slot) { return slot->link && slot->link->owes(); });
+}
+
 std::vector<FabricView> Links::view() const {
   std::vector<FabricView> all;
   for (const auto& slot : slots_) {

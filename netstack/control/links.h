@@ -67,6 +67,7 @@ class Links {
   bool any_up() const { return best({}).has_value(); }
   bool settled() const;  ///< none is being set up
   bool any_stream() const;
+  bool owes() const;  ///< see Link::owes
   std::vector<FabricView> view() const;
 
  private:

@@ -29,6 +29,7 @@ void Peers::discover(const IpAddress& peer, Discovered done) {
   impl_->discover(peer, std::move(done));
 }
 PeersView Peers::view() const { return impl_->view(); }
+bool Peers::owes() const { return impl_->owes(); }
 
 Result<Route> Peers::route(const IpAddress& peer, std::span<const Kind> only) {
   Session* session = impl_->session(peer);
@@ -84,6 +85,12 @@ State Peers::Impl::state(const IpAddress& address) const {
 Session* Peers::Impl::session(const IpAddress& address) const {
   const auto found = peers_.find(address);
   return found == peers_.end() ? nullptr : found->second.session.get();
+}
+
+bool Peers::Impl::owes() const {
+  return std::any_of(peers_.begin(), peers_.end(), [](const auto& entry) {
+    return entry.second.session && entry.second.session->owes();
+  });
 }
 
 void Peers::Impl::discover(const IpAddress& address, Discovered done) {

@@ -200,6 +200,8 @@ class Peers {
   void refuse(const Route& route, Refusal why);
 
   PeersView view() const;
+  /// Whether ending now would lose what applications that have ended still had to say.
+  bool owes() const;
 
  private:
   class Impl;

@@ -39,6 +39,7 @@ class Peers::Impl : public Call::Owner, public Session::Owner {
   void discover(const IpAddress& address, Discovered done);
   Session* session(const IpAddress& address) const;
   PeersView view() const;
+  bool owes() const;
 
  private:
   struct Waiter {

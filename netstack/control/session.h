@@ -67,6 +67,7 @@ class Session : public Channel::Owner, Links::Owner, Offers::Owner {
   EventLoop::Clock::time_point since() const { return since_; }
   const Setup& setup() const { return setup_; }
   void fill(PeerView& view) const;
+  bool owes() const { return links_.owes(); }
 
  private:
   void on_message(Channel& channel, Message message, View payload) override;

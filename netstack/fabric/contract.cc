@@ -448,6 +448,46 @@ void a_lost_peer_resets_all(const MakePair& make) {
   }
 }
 
+void last_words_outlive_the_link(const MakePair& make) {
+  // A program writes and ends, its shim has nothing more to do and ends: all of it arrives, though
+  // the other program has read nothing yet, and the end is a clean one.
+  for (const std::size_t size : {std::size_t{1}, std::size_t{5000}, std::size_t{3} << 20}) {
+    CAPTURE(size);
+    Bench bench{make};
+    Connection ended = bench.connect(1);
+    Connection cut = bench.connect(3);
+    bench.settle(3);
+    Link& leaving = *bench.pair.dialled;
+    const auto keep_reading = [&] { return ended.server.read(4096) + cut.server.read(1); };
+    while (ended.client.written < size) {
+      ended.client.write(size - ended.client.written);
+      keep_reading();
+      bench.loop.run_once(0);
+    }
+    cut.client.write(100);
+    CHECK_FALSE(leaving.owes());
+    ended.client.close();
+    CHECK(bench.until([&] {
+      if (!leaving.owes()) return true;
+      keep_reading();
+      return false;
+    }));
+    bench.pair.dialled.reset();
+    CHECK(bench.until([&] {
+      while (ended.server.read(4096) > 0) {
+      }
+      return ended.server.read_error != 0 || ended.server.ended;
+    }));
+    CHECK(ended.server.got == size);
+    CHECK(ended.server.ended);
+    CHECK(ended.server.read_error == 0);
+    CHECK_FALSE(ended.server.wrong);
+    check_reset(bench, cut.client);
+    check_reset(bench, cut.server);
+    CHECK_FALSE(cut.server.wrong);
+  }
+}
+
 void garbage_hurts_nobody(const MakePair& make) {
   Bench bench{make};
   Connection bystander = bench.connect(1);

@@ -97,6 +97,10 @@ class Link {
 
   /// Peer-to-peer bytes of the fabric's own, outside of streams (see LinkSetup::send).
   virtual void on_message(View message) = 0;
+
+  /// Whether an application here has ended and not all that it said has left: for a shim about to
+  /// end. Looks at every stream.
+  virtual bool owes() const { return false; }
   virtual LinkView view() const = 0;
 };
 

@@ -33,14 +33,7 @@ void set(int socket, int level, int option, int value) {
 Result<UniqueFd> offer_unix(const FastName& name, std::size_t send_buffer) {
   UniqueFd socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
   if (!socket.valid()) return last_error("socket(AF_UNIX)");
-  FastName own = name;
-  for (;; ++own.twin) {
-    const auto text = encode(own);
-    if (!text) return Error{ENAMETOOLONG, "fast name"};
-    const SockAddress address = abstract_address(*text);
-    if (::bind(socket.get(), address.get(), address.length) == 0) break;
-    if (errno != EADDRINUSE || own.twin >= kMostTwins) return last_error("bind");
-  }
+  if (const Status bound = bind_name(socket.get(), name); !bound) return bound.error();
   prepare_unix_end(socket.get(), std::min(send_buffer, kClientsBuffer));
   return socket;
 }
@@ -57,6 +50,16 @@ Result<UniqueFd> offer_tcp(const FastName& name) {
 }
 
 }  // namespace
+
+Status bind_name(int socket, FastName name) {
+  for (;; ++name.twin) {
+    const auto text = encode(name);
+    if (!text) return Error{ENAMETOOLONG, "fast name"};
+    const SockAddress address = abstract_address(*text);
+    if (::bind(socket, address.get(), address.length) == 0) return Done{};
+    if (errno != EADDRINUSE || name.twin >= kMostTwins) return last_error("bind");
+  }
+}
 
 void stamp(int socket) { ::futimens(socket, nullptr); }
 

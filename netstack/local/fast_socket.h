@@ -33,6 +33,10 @@ Result<UniqueFd> offer(const FastName& name, std::uint64_t server_netns, PairKin
 /// kernel keeps a connection's age, and `stat -L /proc/PID/fd/N` shows it to anybody.
 void stamp(int socket);
 
+/// Binds a client's end to its name, numbered if another living connection has the same addresses.
+/// ENAMETOOLONG, EADDRINUSE.
+Status bind_name(int socket, FastName name);
+
 /// What a unix pair needs beyond being connected: room for many small writes (an AF_UNIX write is
 /// charged at least 768 bytes, so with default buffers 278 one-byte writes fill it where TCP takes
 /// millions), and no passing of descriptors. `send_buffer` is what the kernel is told; it allows

@@ -109,6 +109,7 @@ void RingLink::on_inline(Stream& stream, std::span<const std::byte> bytes) {
 void RingLink::on_reset(Stream& stream) {
   stream.peer_final = true;
   if (!stream.dying) {
+    part(stream, false);
     reset(stream);
     if (stream.finish_sent) stream.reset_due = false;
   }

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "netstack/base/log.h"
+#include "netstack/ring/remainder.h"
 
 namespace shunt::ring {
 namespace {
@@ -77,8 +78,10 @@ RingLink::~RingLink() {
   loop_.forget(event_watch_);
   loop_.forget(tick_timer_);
   loop_.forget(look_timer_);
-  for (auto& [id, stream] : streams_) loop_.forget(stream->watch);
-  streams_.clear();  // closes the sockets: something is unread in each, so that resets
+  // What the peer said before it went counts.
+  if (!failure_) (void)mover_->receive(*this);
+  for (auto& [id, stream] : streams_)
+    if (!stream->dying) part(*stream, stream->finish_received);
 }
 
 Stream* RingLink::find(fabric::StreamId id) {
@@ -165,6 +168,23 @@ void RingLink::on_app_event(Stream& stream, std::uint32_t events) {
   activate(stream);
 }
 
+/// The application's side of a stream whose peer is gone: what has come is still given to it, and
+/// then the end that the peer said, or a reset.
+void RingLink::part(Stream& stream, bool cleanly) {
+  loop_.forget(stream.watch);
+  stream.watch = 0;
+  std::array<iovec, 5> parts{};
+  const std::size_t count = stream.in.parts(parts, *mover_);
+  auto left = give_what_fits(stream.app, std::span{parts}.first(count));
+  if (!left.empty()) {
+    give_later(loop_, std::move(stream.app), std::move(left), cleanly);
+  } else if (cleanly) {
+    stream.app.close();
+  } else {
+    stream.app.reset();
+  }
+}
+
 /// The application's side is over at once; the peer is told, unless it has heard our last word and
 /// said its own.
 void RingLink::reset(Stream& stream) {
@@ -215,8 +235,7 @@ void RingLink::fail(Error error) {
   event_watch_ = tick_timer_ = look_timer_ = 0;
   // In a turn somebody may still hold a stream: its socket goes now, the rest with the link.
   for (auto& [id, stream] : streams_) {
-    loop_.forget(stream->watch);
-    stream->app.reset();
+    if (!stream->dying) part(*stream, stream->finish_received);
     stream->dying = true;
   }
   loop_.post([this, error, alive = std::weak_ptr<bool>{alive_}] {
@@ -226,6 +245,15 @@ void RingLink::fail(Error error) {
     streams_.clear();
     auto failed = std::move(failed_callback_);
     if (failed) failed(error);
+  });
+}
+
+bool RingLink::owes() const {
+  if (failure_) return false;
+  return std::any_of(streams_.begin(), streams_.end(), [](const auto& entry) {
+    const Stream& stream = *entry.second;
+    if (stream.dying) return stream.reset_due;
+    return !stream.offered && !stream.finish_sent && (stream.app_ended || stream.app.gone());
   });
 }
 

@@ -81,6 +81,7 @@ class RingLink final : public fabric::Link, private Mover::Receiver {
   void abandon(fabric::StreamId id) override;
   void on_message(fabric::View message) override;
   fabric::LinkView view() const override;
+  bool owes() const override;
 
  private:
   // ring_link.cc
@@ -88,6 +89,7 @@ class RingLink final : public fabric::Link, private Mover::Receiver {
   Stream* find(fabric::StreamId id);
   void on_app_event(Stream& stream, std::uint32_t events);
   void reset(Stream& stream);
+  void part(Stream& stream, bool cleanly);
   void end_if_over(Stream& stream);
   void bury();
   void fail(Error error);

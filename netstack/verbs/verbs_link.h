@@ -38,6 +38,7 @@ class VerbsLink final : public fabric::Link {
   void abandon(fabric::StreamId id) override;
   void on_message(fabric::View message) override;
   fabric::LinkView view() const override;
+  bool owes() const override { return inner_ != nullptr && inner_->owes(); }
 
   bool owns(const ibv_qp* pair) const { return mover_ != nullptr && mover_->owns(pair); }
   /// Ends the link; `failed` of the setup is called, later if streams have to be reset first.

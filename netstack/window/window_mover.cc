@@ -157,11 +157,15 @@ Status WindowMover::flush() {
 // ---- receiving
 
 Result<bool> WindowMover::receive(Receiver& receiver) {
-  if (failure_) return *failure_;
+  // A peer that ended has published everything before.
+  if (failure_ && (failure_->number != ECONNRESET || !verified_)) return *failure_;
   if (!verified_) return false;
   if (const Status learned = learn_head(); !learned) return learned.error();
   const std::uint64_t tail = load(kTailAt);
-  if (tail == head_) return false;
+  if (tail == head_) {
+    if (failure_) return *failure_;
+    return false;
+  }
   if (tail < head_ || tail - head_ > kMessages || tail % 8 != 0)
     return Error{EPROTO, "window tail"};
   const std::size_t size = tail - head_;
