@@ -53,6 +53,9 @@ Result<AppEnd> AppEnd::take_over(Ends& ends) {
       0)
     return last_error("setsockopt(SO_PEEK_OFF)");
   ::setsockopt(ends.ours.get(), SOL_SOCKET, SO_SNDBUF, &kSendBuffer, sizeof kSendBuffer);
+  // An urgent byte stays in its place among the others.
+  const int in_line = 1;
+  ::setsockopt(ends.ours.get(), SOL_SOCKET, SO_OOBINLINE, &in_line, sizeof in_line);
   AppEnd end;
   end.fd_ = std::move(ends.ours);
   std::byte seen{};
@@ -119,6 +122,7 @@ Result<AppEnd::Taken> AppEnd::take_large(std::span<const iovec> large, std::size
 
 void AppEnd::noticed(std::uint32_t events) {
   if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) ending_ = true;
+  if ((events & EPOLLPRI) != 0) urgent_ = true;
 }
 
 Result<AppEnd::Taken> AppEnd::take(std::span<std::byte> small, std::span<const iovec> large) {
@@ -128,8 +132,45 @@ Result<AppEnd::Taken> AppEnd::take(std::span<std::byte> small, std::span<const i
   return taken;
 }
 
+bool AppEnd::at_mark() const {
+  int value = 0;
+  return ::ioctl(fd(), SIOCATMARK, &value) == 0 && value != 0;
+}
+
+// An ordinary read stops before an urgent byte, and what has been seen is in front of it: so all of
+// that goes first. The urgent byte is then only looked at, and stays as what is seen.
+Result<AppEnd::Taken> AppEnd::take_to_mark(std::span<std::byte> small) {
+  Taken taken;
+  // The mark may be among what was seen: taken before, or just when it came.
+  if (!at_mark() && seen_ > 0)
+    if (const Status done = consume(seen_); !done) return done.error();
+  urgent_ = seen_ == 0;
+  if (!urgent_) return taken;
+  bulk_ = false;
+  if (at_mark()) {
+    const ssize_t n = ::recv(fd(), small.data(), 1, MSG_PEEK | MSG_DONTWAIT);
+    if (n != 1) return last_error("recv");
+    urgent_ = false;
+    seen_ = peeks_ = 1;
+    taken.small = 1;
+    taken.urgent = true;
+    return taken;
+  }
+  const ssize_t n = ::recv(fd(), small.data(), small.size(), MSG_DONTWAIT);
+  if (n < 0 && !would_block(errno)) return last_error("recv");
+  if (n <= 0) urgent_ = false;
+  if (n <= 0) taken.drained = true;
+  if (n == 0) taken.ended = true;
+  taken.small = static_cast<std::size_t>(std::max<ssize_t>(n, 0));
+  return taken;
+}
+
 Result<AppEnd::Taken> AppEnd::look(std::span<std::byte> small, std::span<const iovec> large) {
   small = small.first(std::min(small.size(), kMostSmall));
+  if (urgent_) {
+    auto taken = take_to_mark(small);
+    if (!taken || urgent_ || taken->small > 0 || taken->drained) return taken;
+  }
   if ((seen_ > kMostSmall || peeks_ >= kMostPeeks) && seen_ > 1)
     if (const Status done = consume(seen_ - 1); !done) return done.error();
   if (large.empty()) return take_small(small, false);
@@ -157,6 +198,13 @@ Result<std::size_t> AppEnd::give(std::span<const iovec> bytes) {
   if (n >= 0) return static_cast<std::size_t>(n);
   if (would_block(errno)) return std::size_t{0};
   return last_error("sendmsg");
+}
+
+Result<std::size_t> AppEnd::give_urgent(std::byte byte) {
+  const ssize_t n = ::send(fd(), &byte, 1, MSG_OOB | MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (n >= 0) return static_cast<std::size_t>(n);
+  if (would_block(errno)) return std::size_t{0};
+  return last_error("send");
 }
 
 bool AppEnd::gone() const {

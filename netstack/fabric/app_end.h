@@ -38,6 +38,7 @@ class AppEnd {
     std::size_t large = 0;
     bool drained = false;  ///< nothing was left; more causes a new event
     bool ended = false;    ///< the application will write no more (nothing was taken)
+    bool urgent = false;   ///< the byte in `small` was sent with MSG_OOB
   };
   static constexpr std::size_t kMostSmall = 4096;
   /// ECONNRESET: the application closed its end with unread bytes in it.
@@ -46,7 +47,11 @@ class AppEnd {
   /// Gives bytes to the application; how many it took, 0 if it takes none now. EPIPE: it is gone.
   Result<std::size_t> give(std::span<const iovec> bytes);
 
-  /// Events seen on fd(), before take(): once the application has ended, only its end drains it.
+  /// The same for one byte, as urgent.
+  Result<std::size_t> give_urgent(std::byte byte);
+
+  /// Events seen on fd(), before take(): once the application has ended, only its end drains it;
+  /// EPOLLPRI: it has written an urgent byte.
   void noticed(std::uint32_t events);
 
   /// Whether the application has closed its end altogether.
@@ -62,6 +67,8 @@ class AppEnd {
   Result<Taken> look(std::span<std::byte> small, std::span<const iovec> large);
   Result<Taken> take_small(std::span<std::byte> small, bool may_grow);
   Result<Taken> take_large(std::span<const iovec> large, std::size_t waiting);
+  Result<Taken> take_to_mark(std::span<std::byte> small);
+  bool at_mark() const;
   Status consume(std::size_t bytes);
 
   UniqueFd fd_;
@@ -69,6 +76,7 @@ class AppEnd {
   unsigned peeks_ = 0;    ///< since they were last consumed
   bool bulk_ = false;     ///< the last read was a large one
   bool ending_ = false;   ///< the end of the stream lies behind what is queued
+  bool urgent_ = false;   ///< and an urgent byte
 };
 
 }  // namespace shunt::fabric

@@ -23,10 +23,11 @@ void many_streams(const MakePair& make);
 void ids_are_not_reused(const MakePair& make);
 void abandoned_streams_hang_up(const MakePair& make);
 void a_lost_peer_resets_all(const MakePair& make);
-void last_words_outlive_the_link(const MakePair& make);
 void garbage_hurts_nobody(const MakePair& make);
 void nothing_is_allowed(const MakePair& make);
 void streams_come_and_go(const MakePair& make);
+/// Not part of the macro: only where bytes that have left do not depend on the sender any more.
+void last_words_outlive_the_link(const MakePair& make);
 
 #define SHUNT_FABRIC_CONTRACT(prefix, make)                                                      \
   TEST_CASE(prefix ": bytes arrive exactly") {                                                   \
@@ -65,9 +66,6 @@ void streams_come_and_go(const MakePair& make);
   }                                                                                              \
   TEST_CASE(prefix ": a lost peer resets every stream") {                                        \
     ::shunt::fabric::contract::a_lost_peer_resets_all(make);                                     \
-  }                                                                                              \
-  TEST_CASE(prefix ": last words outlive the link") {                                            \
-    ::shunt::fabric::contract::last_words_outlive_the_link(make);                                \
   }                                                                                              \
   TEST_CASE(prefix ": garbage is refused and hurts nobody") {                                    \
     ::shunt::fabric::contract::garbage_hurts_nobody(make);                                       \

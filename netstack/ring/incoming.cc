@@ -37,14 +37,21 @@ void RingLink::on_record(const Record& record) {
 }
 
 bool RingLink::on_stream_record(Stream& stream, const Record& record) {
-  const bool about_its_bytes = record.op == Op::kInline || record.op == Op::kData ||
-                               record.op == Op::kWant || record.op == Op::kMoved ||
-                               record.op == Op::kRelease || record.op == Op::kFinish;
+  const bool about_its_bytes = record.op == Op::kInline || record.op == Op::kUrgent ||
+                               record.op == Op::kData || record.op == Op::kWant ||
+                               record.op == Op::kMoved || record.op == Op::kRelease ||
+                               record.op == Op::kFinish;
   if (about_its_bytes && stream.finish_received) return false;
   switch (record.op) {
     case Op::kInline:
       if (!stream.in.on_inline(record.bytes.size())) return false;
       on_inline(stream, record.bytes);
+      return true;
+    case Op::kUrgent:
+      if (!stream.in.on_inline(1)) return false;
+      stream.in.keep(record.bytes, *mover_);
+      stream.urgent_at = stream.in.received() - 1;
+      to_deliver(stream);
       return true;
     case Op::kData:
       if (!stream.in.on_data(record.cursor)) return false;

@@ -33,6 +33,13 @@ MemoryMover::MemoryMover(const MemoryFaults& faults, std::uint32_t seed)
 
 MemoryMover::~MemoryMover() {
   if (peer_ != nullptr) {
+    for (unsigned lane = 0; lane < shape_.lanes; ++lane) {
+      for (Item& item : lanes_[lane].out) {
+        if (!item.published) continue;
+        peer_->land(item);
+        peer_->inherited_.push_back({lane, std::move(item.records)});
+      }
+    }
     peer_->peer_ = nullptr;
     const std::uint64_t one = 1;
     [[maybe_unused]] const auto ignored = ::write(peer_->bell_.get(), &one, sizeof one);
@@ -149,7 +156,12 @@ void MemoryMover::land(Item& item) {
 }
 
 Result<bool> MemoryMover::receive(Receiver& receiver) {
-  if (peer_ == nullptr) return Error{ECONNRESET, "peer"};
+  if (peer_ == nullptr) {
+    if (inherited_.empty()) return Error{ECONNRESET, "peer"};
+    for (const auto& [lane, records] : std::exchange(inherited_, {}))
+      receiver.on_records(lane, records);
+    return true;
+  }
   bool any = false;
   for (unsigned lane = 0; lane < shape_.lanes && peer_ != nullptr; ++lane) {
     Lane& theirs = peer_->lanes_[lane];

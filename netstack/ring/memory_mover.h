@@ -84,6 +84,7 @@ class MemoryMover final : public Mover {
   UniqueFd bell_;
   MemoryMover* peer_ = nullptr;
   std::vector<Lane> lanes_;
+  std::vector<std::pair<unsigned, std::vector<std::byte>>> inherited_;  ///< from a peer that left
   std::vector<Slab> slabs_;
   std::vector<Extent> adopted_;
   bool armed_ = false, armed_for_room_ = false, unflushed_ = false;

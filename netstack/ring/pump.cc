@@ -126,10 +126,29 @@ std::size_t RingLink::give(Stream& stream, std::span<const iovec> parts) {
   return *n;
 }
 
+/// The same for what comes next: an urgent byte is given by itself.
+std::size_t RingLink::give_next(Stream& stream, std::span<iovec> parts) {
+  if (!stream.urgent_at) return give(stream, parts);
+  std::uint64_t before = *stream.urgent_at - stream.in.consumed();
+  if (before == 0) {
+    const auto n = stream.app.give_urgent(*static_cast<const std::byte*>(parts[0].iov_base));
+    if (!n || *n == 1) stream.urgent_at.reset();
+    if (!n) return give(stream, parts.first(1));  // says what the error means
+    if (*n == 0) block(stream, true);
+    return *n;
+  }
+  std::size_t count = 0;
+  for (; count < parts.size() && before > 0; ++count) {
+    parts[count].iov_len = std::min<std::uint64_t>(parts[count].iov_len, before);
+    before -= parts[count].iov_len;
+  }
+  return give(stream, parts.first(count));
+}
+
 void RingLink::block(Stream& stream, bool blocked) {
   if (std::exchange(stream.write_blocked, blocked) == blocked || stream.dying) return;
   const std::uint32_t out = blocked ? std::uint32_t{EPOLLOUT} : 0;
-  (void)loop_.rearm(stream.watch, EPOLLIN | EPOLLRDHUP | EPOLLET | out);
+  (void)loop_.rearm(stream.watch, kAppEvents | out);
 }
 
 void RingLink::deliver(Stream& stream) {
@@ -139,7 +158,7 @@ void RingLink::deliver(Stream& stream) {
   while (stream.in.waiting() > 0 && !stream.write_blocked) {
     std::array<iovec, 5> parts{};
     const std::size_t count = stream.in.parts(parts, *mover_);
-    const std::size_t taken = give(stream, std::span{parts}.first(count));
+    const std::size_t taken = give_next(stream, std::span{parts}.first(count));
     if (stream.dying) return;
     const bool had_old = !stream.in.can_grant();
     stream.in.consume(taken, pool_);
@@ -247,7 +266,9 @@ bool RingLink::take_into_ring(Stream& stream) {
     const auto payload = std::span<const std::byte>{scratch_}.first(taken->small);
     counters_.inline_bytes += taken->small;
     stream.out.send(taken->small);
-    return append(stream, {.op = Op::kInline, .stream = stream.id, .bytes = payload});
+    return append(
+        stream,
+        {.op = taken->urgent ? Op::kUrgent : Op::kInline, .stream = stream.id, .bytes = payload});
   }
   for (const Extent& part : stream.out.parts(taken->large))
     if (part.size > 0) mover_->push(lane_of(stream), part);
@@ -271,7 +292,10 @@ bool RingLink::take_into_records(Stream& stream) {
   for (auto rest = std::span<const std::byte>{scratch_}.first(taken->small); !rest.empty();) {
     const auto payload = rest.first(std::min(rest.size(), kMostInline));
     rest = rest.subspan(payload.size());
-    if (!append(stream, {.op = Op::kInline, .stream = stream.id, .bytes = payload})) return false;
+    if (!append(stream, {.op = taken->urgent ? Op::kUrgent : Op::kInline,
+                         .stream = stream.id,
+                         .bytes = payload}))
+      return false;
   }
   if (stream.readable && !std::exchange(stream.want_sent, true)) {
     stream.want_due = true;

@@ -11,6 +11,7 @@ constexpr std::size_t padded(std::size_t length) { return (length + 7) & ~std::s
 std::size_t payload_size(const Record& record) {
   switch (record.op) {
     case Op::kInline:
+    case Op::kUrgent:
       return record.bytes.size();
     case Op::kData:
     case Op::kCredit:
@@ -59,6 +60,7 @@ void encode(const Record& record, std::vector<std::byte>& out) {
   std::byte* payload = header + kHeaderSize;
   switch (record.op) {
     case Op::kInline:
+    case Op::kUrgent:
       std::memcpy(payload, record.bytes.data(), record.bytes.size());
       break;
     case Op::kData:
@@ -82,7 +84,7 @@ Result<Record> decode(std::span<const std::byte>& rest) {
   if (rest.size() < kHeaderSize) return nonsense();
   const auto op = std::to_integer<std::uint8_t>(rest[0]);
   const std::size_t length = get<std::uint16_t>(&rest[2]);
-  if (op < static_cast<std::uint8_t>(Op::kInline) || op > static_cast<std::uint8_t>(Op::kReset))
+  if (op < static_cast<std::uint8_t>(Op::kInline) || op > static_cast<std::uint8_t>(Op::kUrgent))
     return nonsense();
   if (rest[1] != std::byte{0} || kHeaderSize + padded(length) > rest.size()) return nonsense();
   Record record{.op = static_cast<Op>(op), .stream = get<std::uint32_t>(&rest[4]), .bytes = {}};
@@ -90,8 +92,9 @@ Result<Record> decode(std::span<const std::byte>& rest) {
   const auto padding = rest.subspan(kHeaderSize + length, padded(length) - length);
   if (std::any_of(padding.begin(), padding.end(), [](std::byte b) { return b != std::byte{0}; }))
     return nonsense();
-  if (record.op == Op::kInline) {
-    if (length == 0 || length > kMostInline) return nonsense();
+  if (record.op == Op::kInline || record.op == Op::kUrgent) {
+    const std::size_t most = record.op == Op::kInline ? kMostInline : 1;
+    if (length == 0 || length > most) return nonsense();
     record.bytes = payload;
   } else if (length != payload_size(record)) {
     return nonsense();

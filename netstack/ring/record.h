@@ -27,6 +27,7 @@ enum class Op : std::uint8_t {
   kReclaim = 8,  ///< give the ring back as soon as it is empty
   kFinish = 9,   ///< no more bytes in this direction
   kReset = 10,   ///< errno: the stream is over, both directions
+  kUrgent = 11,  ///< the next byte of the stream, which was sent as urgent (MSG_OOB)
 };
 
 constexpr std::size_t kHeaderSize = 8;
@@ -40,7 +41,7 @@ struct Record {
   std::uint64_t cursor = 0;                     ///< kData, kCredit
   std::uint32_t offset = 0, size = 0, key = 0;  ///< kGrant
   std::uint32_t error = 0;                      ///< kReset
-  std::span<const std::byte> bytes;             ///< kInline: into what was decoded
+  std::span<const std::byte> bytes;             ///< kInline, kUrgent: into what was decoded
 };
 
 /// How many bytes the record takes.

@@ -25,6 +25,7 @@ TEST_CASE("records come back as they went") {
       Record{.op = Op::kCredit, .stream = 1, .cursor = ~0ull, .bytes = {}},
       Record{.op = Op::kGrant, .stream = 2, .offset = 65536, .size = 16384, .key = 99, .bytes = {}},
       Record{.op = Op::kFinish, .stream = 3, .bytes = {}},
+      Record{.op = Op::kUrgent, .stream = 3, .bytes = bytes_of("!")},
       Record{.op = Op::kReset, .stream = 4, .error = ECONNRESET, .bytes = {}},
   };
   std::vector<std::byte> all;

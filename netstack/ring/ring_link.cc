@@ -107,7 +107,7 @@ Result<Stream*> RingLink::add(fabric::StreamId id, fabric::MakeEnds& make, Uniqu
   stream->id = id;
   stream->app = std::move(*app);
   const auto watch =
-      loop_.watch(stream->app.fd(), EPOLLIN | EPOLLRDHUP | EPOLLET,
+      loop_.watch(stream->app.fd(), kAppEvents,
                   [this, stream](std::uint32_t events) { on_app_event(*stream, events); });
   if (!watch) return watch.error();
   stream->watch = *watch;

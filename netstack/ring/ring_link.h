@@ -30,6 +30,9 @@
 
 namespace shunt::ring {
 
+/// What is always watched for on applications' sockets.
+constexpr std::uint32_t kAppEvents = EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET;
+
 struct Stream {
   fabric::StreamId id = 0;
   fabric::AppEnd app;
@@ -60,6 +63,7 @@ struct Stream {
   bool give_back = false;     ///< the peer asked for its ring
   bool stalled = false;       ///< has bytes, has no credit
   bool in_active = false, in_deliver = false, in_dirty = false, in_tidy = false, in_wanting = false;
+  std::optional<std::uint64_t> urgent_at;  ///< the last urgent byte; not given yet
   std::uint8_t full = 0;  ///< times its ring was nearly full though the application kept up
   std::uint8_t idle_ticks = 0;
   std::int64_t deficit = 0;
@@ -110,6 +114,7 @@ class RingLink final : public fabric::Link, private Mover::Receiver {
   void rest(bool worked);
   void deliver(Stream& stream);
   std::size_t give(Stream& stream, std::span<const iovec> parts);
+  std::size_t give_next(Stream& stream, std::span<iovec> parts);
   void block(Stream& stream, bool blocked);
   void send_round();
   enum class Sent { kMore, kNothing, kNoRoom };

@@ -43,6 +43,12 @@ SHUNT_FABRIC_CONTRACT("window", here)
 SHUNT_FABRIC_CONTRACT("window, bad bus", over_a_bad_bus)
 SHUNT_FABRIC_CONTRACT("window, two processes", to_a_child)
 
+TEST_CASE("window: last words outlive the link") {
+  fabric::contract::last_words_outlive_the_link(here);
+  fabric::contract::last_words_outlive_the_link(over_a_bad_bus);
+  fabric::contract::last_words_outlive_the_link(to_a_child);
+}
+
 namespace {
 
 using fabric::contract::Bench;
