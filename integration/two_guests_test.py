@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Two machines with RDMA devices, a containerd and a pod on each: redis and iperf3 between them."""
 
+import time
 import unittest
 
 import harness
@@ -49,6 +50,39 @@ class TwoGuests(unittest.TestCase):
         self.assertGreater(ways["over-verbs"], 100)
         # What is left for the overlay is the setting up.
         self.assertLess(octets, 1 << 20)
+
+    def test_link_goes_down(self):
+        """For longer than the shims bear: streams are reset, and later ones go over verbs again."""
+        config = fabrics.configuration("verbs", wait=WAIT)
+        with PodPair(self.one, "shunt", (config, config), client_node=self.two) as pair:
+            apps.serve(pair, "redis")
+
+            def goes_over_verbs(more_than):
+                apps.redis(pair, 1, 10)
+                return fabrics.paths_taken(pair).get("over-verbs", 0) > more_than
+
+            # The first ones may come before the link is up.
+            self.assertTrue(self.until(lambda: goes_over_verbs(2), 60), fabrics.paths_taken(pair))
+            before = fabrics.paths_taken(pair)["over-verbs"]
+            # Waits for what never comes, until its connection is no more.
+            pair.call("redis", "sh", "-c", f"(sleep 1000 | (nc {pair.address} 6379; echo over)) "
+                                           "</dev/null >/tmp/waiting 2>&1 &")
+            self.two.execute(["ip", "link", "set", "eth0", "down"])
+            over = self.until(lambda: "over" in pair.call("redis", "cat", "/tmp/waiting"), 40)
+            self.two.execute(["ip", "link", "set", "eth0", "up"])
+            self.assertTrue(over)
+            self.assertTrue(self.until(lambda: goes_over_verbs(before + 3), 60),
+                            fabrics.paths_taken(pair))
+            print(f"\nbefore {before} connections over verbs, afterwards {fabrics.paths_taken(pair)}")
+
+    @staticmethod
+    def until(predicate, seconds):
+        end = time.monotonic() + seconds
+        while not predicate():
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.5)
+        return True
 
 
 if __name__ == "__main__":
