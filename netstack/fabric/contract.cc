@@ -488,6 +488,17 @@ void last_words_outlive_the_link(const MakePair& make) {
   }
 }
 
+void last_words_precede_the_reset(const MakePair& make) {
+  Bench bench{make};
+  Connection stream = bench.connect(1);
+  REQUIRE(stream.server.write(1000) == 1000);
+  bench.settle();
+  REQUIRE(stream.client.write(3) == 3);
+  stream.client.close();  // with 1000 bytes unread
+  check_reset(bench, stream.server);
+  CHECK(stream.server.got == 3);
+}
+
 void garbage_hurts_nobody(const MakePair& make) {
   Bench bench{make};
   Connection bystander = bench.connect(1);

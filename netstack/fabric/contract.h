@@ -28,6 +28,7 @@ void nothing_is_allowed(const MakePair& make);
 void streams_come_and_go(const MakePair& make);
 /// Not part of the macro: only where bytes that have left do not depend on the sender any more.
 void last_words_outlive_the_link(const MakePair& make);
+void last_words_precede_the_reset(const MakePair& make);
 
 #define SHUNT_FABRIC_CONTRACT(prefix, make)                                                      \
   TEST_CASE(prefix ": bytes arrive exactly") {                                                   \

@@ -47,3 +47,8 @@ TEST_CASE("ring: last words outlive the link") {
   fabric::contract::last_words_outlive_the_link(make_kind);
   fabric::contract::last_words_outlive_the_link(make_unkind);
 }
+
+TEST_CASE("ring: last words precede the reset") {
+  fabric::contract::last_words_precede_the_reset(make_kind);
+  fabric::contract::last_words_precede_the_reset(make_unkind);
+}

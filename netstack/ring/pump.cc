@@ -225,6 +225,10 @@ RingLink::Sent RingLink::send(Stream& stream) {
       to_tidy(stream);
     }
     if (stream.out.credit() == 0) {
+      if (stream.app_failed && stream.app.error() != 0) {
+        reset(stream);
+        return Sent::kNothing;
+      }
       if (!std::exchange(stream.stalled, true)) ++stream.stalls;
       if (!stream.out.has_ring() && !std::exchange(stream.want_sent, true)) {
         stream.want_due = true;

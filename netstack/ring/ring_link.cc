@@ -159,7 +159,13 @@ void RingLink::on_message(fabric::View message) {
 
 void RingLink::on_app_event(Stream& stream, std::uint32_t events) {
   stream.app.noticed(events);
-  if ((events & EPOLLERR) != 0 && stream.app.error() != 0) return reset(stream);
+  // What it wrote before it was closed with something unread still counts: taking that comes first
+  // and ends in the error.
+  if ((events & EPOLLERR) != 0) {
+    stream.app_failed = true;
+    const bool nothing_to_take = stream.app_ended || stream.offered || stream.out.credit() == 0;
+    if (nothing_to_take && stream.app.error() != 0) return reset(stream);
+  }
   if ((events & EPOLLOUT) != 0) {
     block(stream, false);
     to_deliver(stream);

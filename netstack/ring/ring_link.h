@@ -47,6 +47,7 @@ struct Stream {
   bool readable = false;       ///< it may have written something that was not taken
   bool write_blocked = false;  ///< it takes nothing now: EPOLLOUT is watched
   bool app_ended = false;      ///< it will write no more
+  bool app_failed = false;     ///< it was closed with something unread, or the like
 
   // Last words
   bool finish_sent = false, finish_received = false, finish_given = false;
