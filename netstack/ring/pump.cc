@@ -119,6 +119,12 @@ std::size_t RingLink::give(Stream& stream, std::span<const iovec> parts) {
   for (const iovec& part : parts) all += part.iov_len;
   if (!n) {
     if (n.error().number == EPIPE && !stream.app.gone()) return all;
+    if (n.error().number == EPIPE && !stream.app_ended && !stream.offered) {
+      // What it wrote before it ended still counts; then the peer hears that this was lost.
+      stream.app_failed = stream.readable = true;
+      activate(stream);
+      return all;
+    }
     reset(stream);
     return 0;
   }
@@ -225,7 +231,7 @@ RingLink::Sent RingLink::send(Stream& stream) {
       to_tidy(stream);
     }
     if (stream.out.credit() == 0) {
-      if (stream.app_failed && stream.app.error() != 0) {
+      if (stream.app_failed) {
         reset(stream);
         return Sent::kNothing;
       }
@@ -241,6 +247,10 @@ RingLink::Sent RingLink::send(Stream& stream) {
       reset(stream);
       return Sent::kNothing;
     }
+  }
+  if (stream.app_ended && stream.app_failed) {
+    reset(stream);
+    return Sent::kNothing;
   }
   if (stream.app_ended) to_tell(stream);
   return stream.readable && !stream.app_ended ? Sent::kMore : Sent::kNothing;
