@@ -246,8 +246,17 @@ Reply Acceptor::accept(Call& call, AcceptRequest request, std::shared_ptr<Listen
   return Later{};
 }
 
-// One event for one arming. An entry of `ready_` is named by the open file and the number it had
-// here; numbers repeat, so a listener has a few entries at most, and all vanish with it.
+// An entry of `ready_` is named by the open file and the number it had here, and vanishes with the
+// file. Always under the same number a listener has one entry; under numbers that grow with the
+// shim's descriptors it would get more and more, until the kernel refuses (some 500: EINVAL).
+Status Acceptor::arm_listener(int socket, std::uint64_t cookie) const {
+  if (::dup3(socket, place_.get(), O_CLOEXEC) < 0) return last_error("dup3");
+  Status armed = arm(place_.get(), cookie);
+  ::dup3(ready_.get(), place_.get(), O_CLOEXEC);  // lets go of the listener
+  return armed;
+}
+
+// One event for one arming.
 Status Acceptor::arm(int socket, std::uint64_t key) const {
   epoll_event event{};
   event.events = EPOLLIN | EPOLLRDHUP | EPOLLONESHOT;  // what came in before is seen at once
@@ -272,7 +281,7 @@ Reply Acceptor::park(AcceptRequest request, std::shared_ptr<Listener> listener, 
       std::chrono::seconds{timeout.tv_sec} + std::chrono::microseconds{timeout.tv_usec};
   {
     const std::lock_guard guard{mutex_};
-    if (!arm(socket.get(), cookie)) return Fail{ENOBUFS};
+    if (!arm_listener(socket.get(), cookie)) return Fail{ENOBUFS};
     Queue& queue = queues_[cookie];
     queue.listener = std::move(listener);
     queue.calls.push_back(std::move(request));
@@ -341,7 +350,7 @@ std::optional<AcceptRequest> Acceptor::take_parked(std::uint64_t cookie,
     calls.erase(call);
     if (calls.empty()) {
       queues_.erase(found);
-    } else if (!arm(socket.get(), cookie)) {
+    } else if (!arm_listener(socket.get(), cookie)) {
       log::warn("sandbox", "accept: {}", describe(last_error("epoll_ctl")));
     }
     return taken;
@@ -358,7 +367,7 @@ void Acceptor::serve_parked(std::uint64_t cookie) {
   auto arrival = next(*listener, socket.get(), worker_);
   if (!arrival && arrival.error().number == EAGAIN) {  // somebody else was faster
     const std::lock_guard guard{mutex_};
-    if (!arm(socket.get(), cookie)) return;
+    if (!arm_listener(socket.get(), cookie)) return;
     Queue& queue = queues_[cookie];
     queue.listener = std::move(listener);
     queue.calls.push_front(std::move(*request));
