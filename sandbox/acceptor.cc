@@ -146,7 +146,8 @@ Reply Acceptor::hand_out(const AcceptRequest& request, Guest& guest,
     const int socket = arrival.offer->socket.get();
     const auto options = services_->notes.get(listener->cookie);
     if (arrival.offer->kind == local::PairKind::kUnix) {
-      local::prepare_accepted_end(socket, services_->network->options().send_buffer);
+      if (arrival.offer->decision == nullptr)  // a fabric's engine knows best what its end needs
+        local::prepare_accepted_end(socket, services_->network->options().send_buffer);
       if (!options->empty())
         if (const auto cookie = socket_cookie(socket)) services_->notes.put(*cookie, options);
     } else {

@@ -73,10 +73,11 @@ class AppEnd {
 
   UniqueFd fd_;
   std::size_t seen_ = 0;  ///< bytes at the head of the queue that have been taken already
-  unsigned peeks_ = 0;    ///< since they were last consumed
-  bool bulk_ = false;     ///< the last read was a large one
-  bool ending_ = false;   ///< the end of the stream lies behind what is queued
-  bool urgent_ = false;   ///< and an urgent byte
+  std::size_t most_seen_ = 0;
+  unsigned peeks_ = 0;   ///< since they were last consumed
+  bool bulk_ = false;    ///< the last read was a large one
+  bool ending_ = false;  ///< the end of the stream lies behind what is queued
+  bool urgent_ = false;  ///< and an urgent byte
 };
 
 }  // namespace shunt::fabric
