@@ -243,7 +243,7 @@ void Remote::remember_stream(const local::FastName& name, bool is_client, fabric
         return !alive.contains({stream.socket.name.client, stream.socket.name.server});
       });
     }
-    prune_streams_at_ = std::max<std::size_t>(4096, streams_.size() * 2);
+    prune_streams_at_ = std::max(kFirstPrune, streams_.size() * 2);
   }
   streams_.push_back({{name, is_client}, kind, 0});
 }

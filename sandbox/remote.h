@@ -205,7 +205,8 @@ class Remote final : private control::Delegate {
   HostSockets sockets_;
   std::mutex streams_mutex_;
   std::vector<RemoteView::Stream> streams_;  // pumped ones; pruned when looked at
-  std::size_t prune_streams_at_ = 4096;
+  static constexpr std::size_t kFirstPrune = 1024;
+  std::size_t prune_streams_at_ = kFirstPrune;
 
   std::mutex posted_mutex_;
   std::deque<MoveFunction<void()>> posted_;
