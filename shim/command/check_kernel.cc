@@ -19,9 +19,6 @@
 #include "shim/command/check.h"
 
 // Newer than Debian 12's headers. Values: include/uapi/linux/seccomp.h, asm-generic/socket.h.
-#ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
-#define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
-#endif
 #ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
 #define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
 #endif
@@ -37,10 +34,9 @@ struct SeccompFeatures {
   bool add_fd = false;
   bool add_fd_send = false;
   bool sync_wake_up = false;
-  bool wait_killable = false;
 };
 
-UniqueFd new_listener(unsigned long flags) {
+UniqueFd new_listener() {
   // One rule: a number no system call has asks the listener, all else is allowed.
   std::array<sock_filter, 4> program{{
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
@@ -49,18 +45,14 @@ UniqueFd new_listener(unsigned long flags) {
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
   }};
   const sock_fprog filter{program.size(), program.data()};
-  return UniqueFd{static_cast<int>(::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
-                                             SECCOMP_FILTER_FLAG_NEW_LISTENER | flags, &filter))};
+  return UniqueFd{static_cast<int>(
+      ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &filter))};
 }
 
 SeccompFeatures probe_in_child() {
   SeccompFeatures features;
   ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-  {
-    const UniqueFd killable = new_listener(SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV);
-    features.wait_killable = killable.valid();
-  }
-  const UniqueFd listener = new_listener(0);
+  const UniqueFd listener = new_listener();
   features.listener = listener.valid();
   // No notification has this id: ENOENT says that everything else about the request was understood.
   seccomp_notif_addfd add{};
@@ -142,9 +134,6 @@ std::vector<Finding> check_kernel() {
               "accept cannot be answered in one step; needs Linux 5.14"),
       feature("seccomp synchronous wake-up", seccomp.sync_wake_up, Fitness::kDegraded,
               "a trapped call may take 20 us instead of 2 us; needs Linux 6.6"),
-      feature(
-          "seccomp killable wait", seccomp.wait_killable, Fitness::kDegraded,
-          "signals repeat trapped calls more often; needs Linux 5.19 and a runtime that sets it"),
       feature("pidfd_getfd", has_pidfd_getfd(), Fitness::kMissing,
               "no socket can be looked at; needs Linux 5.6"),
       feature("SO_PASSRIGHTS", has_pass_rights(), Fitness::kDegraded,

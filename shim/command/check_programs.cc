@@ -42,13 +42,6 @@ void check_runtime(const std::string& binary, std::vector<Finding>& findings) {
        notify
            ? ""
            : "the runtime cannot install the filter; use runc 1.1 or newer with libseccomp 2.5"});
-  const bool killable = contains(seccomp.value("knownFlags", nlohmann::json{}),
-                                 "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV");
-  findings.push_back(
-      {"runtime's killable wait", killable ? Fitness::kOk : Fitness::kDegraded,
-       killable ? "yes" : "no",
-       killable ? ""
-                : "signals repeat trapped calls more often; runc 1.5 and crun 1.6 can set it"});
 }
 
 }  // namespace
