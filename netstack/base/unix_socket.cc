@@ -47,22 +47,28 @@ Result<UniqueFd> connect_unix(const std::string& path, int flags) {
   return fd;
 }
 
-Status send_descriptor(int socket, int fd) {
-  char byte = 0;
-  iovec bytes{&byte, 1};
-  alignas(cmsghdr) Control control{};
+Status send_descriptors(int socket, std::span<const std::byte> bytes, std::span<const int> fds,
+                        int flags) {
+  if (fds.size() > kMostDescriptors) return Error{EINVAL, "sendmsg"};
+  iovec part{const_cast<std::byte*>(bytes.data()), bytes.size()};
+  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(kMostDescriptors * sizeof(int))> control{};
   msghdr message{};
-  message.msg_iov = &bytes;
+  message.msg_iov = &part;
   message.msg_iovlen = 1;
   message.msg_control = control.data();
-  message.msg_controllen = control.size();
+  message.msg_controllen = CMSG_SPACE(fds.size_bytes());
   cmsghdr* header = CMSG_FIRSTHDR(&message);
   header->cmsg_level = SOL_SOCKET;
   header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof fd);
-  std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
-  if (::sendmsg(socket, &message, MSG_NOSIGNAL) < 0) return last_error("sendmsg");
+  header->cmsg_len = CMSG_LEN(fds.size_bytes());
+  std::memcpy(CMSG_DATA(header), fds.data(), fds.size_bytes());
+  if (::sendmsg(socket, &message, flags | MSG_NOSIGNAL) < 0) return last_error("sendmsg");
   return Done{};
+}
+
+Status send_descriptor(int socket, int fd) {
+  const std::byte byte{};
+  return send_descriptors(socket, {&byte, 1}, {&fd, 1}, 0);
 }
 
 Result<UniqueFd> receive_descriptor(int socket) {

@@ -3,6 +3,8 @@
 
 #include <sys/un.h>
 
+#include <cstddef>
+#include <span>
 #include <string>
 
 #include "netstack/base/result.h"
@@ -20,6 +22,12 @@ Result<UniqueFd> listen_unix(const std::string& path, int backlog);
 /// A connected socket; `flags` as for socket(2). It succeeds or fails at once, but a blocking one
 /// waits while the listener's backlog is full; EAGAIN says so of the others.
 Result<UniqueFd> connect_unix(const std::string& path, int flags);
+
+/// Sends bytes, at least one, with one to `kMostDescriptors` descriptors, in one message; `flags`
+/// as for sendmsg(2).
+constexpr std::size_t kMostDescriptors = 8;
+Status send_descriptors(int socket, std::span<const std::byte> bytes, std::span<const int> fds,
+                        int flags);
 
 /// Sends one byte and the descriptor; receives up to 4 KiB, which are dropped, and the descriptor.
 /// EPROTO: the message brought none.

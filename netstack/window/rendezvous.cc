@@ -52,21 +52,8 @@ Result<UniqueFd> connect_to(const std::string& path) {
 }
 
 Status deliver(int connection, fabric::View message, int window, int bell) {
-  iovec part{const_cast<std::byte*>(message.data()), message.size()};
   const std::array<int, 2> descriptors{window, bell};
-  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof descriptors)> control{};
-  msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  header.msg_control = control.data();
-  header.msg_controllen = control.size();
-  cmsghdr* rights = CMSG_FIRSTHDR(&header);
-  rights->cmsg_level = SOL_SOCKET;
-  rights->cmsg_type = SCM_RIGHTS;
-  rights->cmsg_len = CMSG_LEN(sizeof descriptors);
-  std::memcpy(CMSG_DATA(rights), descriptors.data(), sizeof descriptors);
-  if (::sendmsg(connection, &header, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) return last_error("sendmsg");
-  return Done{};
+  return send_descriptors(connection, message, descriptors, MSG_DONTWAIT);
 }
 
 Result<Delivery> collect(int connection) {
