@@ -12,7 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <array>
+#include <string_view>
 #include <vector>
 
 #include "netstack/host/guard.h"
@@ -76,7 +76,7 @@ UniqueFd load(const std::vector<Field>& fields) {
   program.push_back(instruction(BPF_ALU | BPF_MOV | BPF_K, BPF_REG_0, 0, 0, kAll));
   program.push_back(instruction(BPF_JMP | BPF_EXIT, 0, 0, 0, 0));
 
-  constexpr std::array<char, 4> kLicense{"GPL"};
+  constexpr std::string_view kLicense = "Apache-2.0";  // only some helpers, none here, want GPL
   bpf_attr attributes{};
   attributes.prog_type = BPF_PROG_TYPE_SOCKET_FILTER;
   attributes.insn_cnt = static_cast<__u32>(program.size());
