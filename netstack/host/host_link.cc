@@ -36,11 +36,7 @@ bool is_fresh(int socket) {
 }  // namespace
 
 HostLink::HostLink(HostFabric& fabric, fabric::LinkSetup setup, const Hello& hello)
-    : fabric_{fabric},
-      setup_{std::move(setup)},
-      peer_{hello.listener},
-      pin_{peer_},
-      wanted_{kFewest} {}
+    : fabric_{fabric}, setup_{std::move(setup)}, pin_{hello.listener}, wanted_{kFewest} {}
 
 HostLink::~HostLink() {
   *alive_ = false;
@@ -144,7 +140,7 @@ void HostLink::failed_to_dial(Number number, Error error) {
   ++lost_;
   const bool hopeless = proven_ ? failures_ >= kFailures : dialled_.empty();
   if (!hopeless || !ready_.empty() || !setup_.failed) return;
-  log::debug("host", "{} at {}: {}", setup_.peer_name, to_text(peer_), describe(error));
+  log::debug("host", "{} at {}: {}", setup_.peer_name, to_text(pin_.peer()), describe(error));
   std::exchange(setup_.failed, {})(error);
 }
 
@@ -252,7 +248,7 @@ void HostLink::on_message(fabric::View bytes) {
   }
   if (const auto* dial = std::get_if<Dial>(&*message)) {
     for (const Ticket& ticket : dial->tickets)
-      if (!fabric_.expect(*this, ticket, peer_.address)) break;
+      if (!fabric_.expect(*this, ticket, pin_.peer().address)) break;
     return;
   }
   for (const Number number : std::get<Ready>(*message).numbers) ready(number);

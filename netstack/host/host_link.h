@@ -64,7 +64,6 @@ class HostLink final : public fabric::Link {
 
   HostFabric& fabric_;
   fabric::LinkSetup setup_;
-  Endpoint peer_;
   Pin pin_;  // of what is dialled
   Clock::time_point since_ = Clock::now();
   bool proven_ = false;  // the peer's node has been reached
