@@ -143,7 +143,6 @@ class Remote final : private control::Delegate {
   void answered(const Connecting& op, Result<control::Accept, control::Refusal> answer);
   void swap(const Connecting& op);
   void stay(const Connecting& op, Path reason, bool pass);
-  Reply on_tcp(const Established& connection);
   std::optional<CallId> take_out(const Connecting& op);
 
   // Server's half. Fabric thread.

@@ -84,10 +84,7 @@ Reply Remote::connect(Call& call, Established connection, const local::FastName&
   if (real_tcp && privileged) {
     services_.statistics.count(Path::kPrivileged);
     pass(name);
-    return Return{
-        0, [&unheard = services_.unheard, cookie = connection.cookie](const Status& delivered) {
-          if (!delivered) unheard.add(cookie);
-        }};
+    return on_tcp(services_, connection);
   }
   std::vector<Kind> only;
   if (real_tcp) only.push_back(Kind::kHost);
@@ -108,14 +105,6 @@ Reply Remote::connect(Call& call, Established connection, const local::FastName&
   }
   post([this, op] { begin(op); });
   return Later{};
-}
-
-/// The answer of a connect(2) that succeeded and stays as it is.
-Reply Remote::on_tcp(const Established& connection) {
-  if (connection.error != 0) return Fail{connection.error};
-  return Return{0, [this, cookie = connection.cookie](const Status& delivered) {
-                  if (!delivered) services_.unheard.add(cookie);
-                }};
 }
 
 void Remote::pass(const local::FastName& name) {
@@ -254,7 +243,7 @@ void Remote::swap(const Connecting& op) {
     peers_->withdraw(op->route);
     if (auto* link = peers_->link(op->route)) link->abandon(op->route.stream);
     services_.statistics.count(reason);
-    deliver(services_, *call, on_tcp(op->connection));
+    deliver(services_, *call, on_tcp(services_, op->connection));
   };
   if (!kept || !repair_epolls(services_, guest, op->number, fast))
     return give_up(Path::kSupervisorError);
@@ -277,7 +266,7 @@ void Remote::stay(const Connecting& op, Path reason, bool pass) {
   if (!call) return;
   services_.statistics.count(reason);
   if (pass) peers_->pass(op->name.server.address, op->name.client, op->name.server);
-  deliver(services_, *call, on_tcp(op->connection));
+  deliver(services_, *call, on_tcp(services_, op->connection));
 }
 
 // A fabric that never answers must not hold a program up.

@@ -184,6 +184,14 @@ bool must_stay(int socket, const FdInfo& info, const SocketOptions& noted) {
   });
 }
 
+Reply on_tcp(Services& services, const Established& connection) {
+  if (connection.error != 0) return Fail{connection.error};
+  return Return{0,
+                [&unheard = services.unheard, cookie = connection.cookie](const Status& delivered) {
+                  if (!delivered) unheard.add(cookie);
+                }};
+}
+
 Reply upgrade(Call& call, Established connection) {
   PodNetwork& network = *call.services.network;
   local::NodeTable& table = network.table();
@@ -191,11 +199,7 @@ Reply upgrade(Call& call, Established connection) {
   const auto stay = [&](Path reason) -> Reply {
     table.commit(line, connection.ticket);
     call.services.statistics.count(reason);
-    if (connection.error != 0) return Fail{connection.error};
-    return Return{
-        0, [&unheard = call.services.unheard, cookie = connection.cookie](const Status& delivered) {
-          if (!delivered) unheard.add(cookie);
-        }};
+    return on_tcp(call.services, connection);
   };
 
   auto found = find_target(network, call.services.remote, connection);

@@ -49,6 +49,9 @@ Reply put_in_place(Services& services, const CallId& call, GuestFd number, Estab
 /// Before that: registers `socket` in the epoll instances that have `number`.
 bool repair_epolls(Services& services, Guest& guest, GuestFd number, int socket);
 
+/// The answer of a connect(2) whose program keeps the TCP connection.
+Reply on_tcp(Services& services, const Established& connection);
+
 bool lingers_zero(int socket);  ///< SO_LINGER {1, 0}
 /// What the program had told its own socket, told to a real TCP one.
 void apply_options(int socket, const SocketOptions& noted);
