@@ -5,16 +5,13 @@ Nodes and pods are network namespaces; shunt-launch supervises one program in ea
 without.
 """
 
-import os
 import pathlib
-import signal
 import statistics
 import sys
-import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / 'nodes'))
-from stage import TwoNodes, across  # noqa: E402
+from stage import TwoNodes, across, main  # noqa: E402
 
 MIB = 1 << 20
 MEMORY = 128 * MIB  # for rings, of each shim; with less some of the streams are the kernel's
@@ -71,8 +68,4 @@ class Crowd(TwoNodes):
 
 
 if __name__ == '__main__':
-    if os.geteuid() != 0:
-        print('needs root: network namespaces')
-        sys.exit(77)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    unittest.main()
+    main()

@@ -3,6 +3,7 @@ node_faults_test.py."""
 
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -110,3 +111,11 @@ class TwoNodes(unittest.TestCase):
 
     def in_node(self, index, *command):
         subprocess.run(['ip', 'netns', 'exec', self.nodes[index], *command], check=True)
+
+
+def main():
+    if os.geteuid() != 0:
+        print('needs root: network namespaces')
+        sys.exit(77)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    unittest.main()
