@@ -124,6 +124,11 @@ class Supervisor::Core {
       }
       entry.thread.join();
     }
+    // The loop may have woken a program by the last accept(2) it answered and still hold its own
+    // copy of the socket: to the fabrics, a program that has not ended.
+    std::promise<void> answered;
+    post([&answered] { answered.set_value(); });
+    answered.get_future().wait();
     remote_.reset();  // while the loop can still take what it posts
     post([this] { loop_.stop(); });
     loop_thread_.join();
