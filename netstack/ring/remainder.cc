@@ -1,7 +1,9 @@
 #include "netstack/ring/remainder.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <utility>
 
@@ -20,22 +22,38 @@ struct Remainder {
   Remainder& operator=(const Remainder&) = delete;
   ~Remainder() { g_held -= bytes.size(); }
 
-  /// True: nothing is left to do.
-  bool give() {
-    const iovec part{bytes.data() + given, bytes.size() - given};
-    const auto taken = app.give(std::span{&part, 1});
-    if (taken && (given += *taken) < bytes.size()) return false;
+  /// True: it is time to end.
+  bool go_on(std::uint32_t events) {
+    app.noticed(events);
+    if (!given_all()) return false;
+    if (!cleanly) return true;
+    // TCP's CLOSE_WAIT, until the application ends too or writes what nobody receives.
+    if (!std::exchange(finished, true)) app.finish();
+    std::array<std::byte, 1> one{};
+    const auto taken = app.take(one, {});
+    return !taken || taken->ended || taken->small > 0;
+  }
+
+  void end() {
     if (cleanly)
       app.close();
     else
       app.reset();
-    return true;
+  }
+
+  bool given_all() {
+    if (given == bytes.size()) return true;
+    const iovec part{bytes.data() + given, bytes.size() - given};
+    const auto taken = app.give(std::span{&part, 1});
+    given = taken ? given + *taken : bytes.size();
+    return given == bytes.size();
   }
 
   fabric::AppEnd app;
   std::vector<std::byte> bytes;
   std::size_t given = 0;
   bool cleanly;
+  bool finished = false;
 };
 
 }  // namespace
@@ -58,13 +76,17 @@ std::vector<std::byte> give_what_fits(fabric::AppEnd& app, std::span<const iovec
   return left;
 }
 
-void give_later(EventLoop& loop, fabric::AppEnd app, std::vector<std::byte> bytes, bool cleanly) {
+void see_off(EventLoop& loop, fabric::AppEnd app, std::vector<std::byte> bytes, bool cleanly) {
   if (g_held + bytes.size() > kMost) return;  // closed unread: a reset
   auto rest = std::make_shared<Remainder>(std::move(app), std::move(bytes), cleanly);
+  if (rest->go_on(0)) return rest->end();
   auto token = std::make_shared<EventLoop::Token>(0);
-  const auto watch = loop.watch(rest->app.fd(), EPOLLOUT | EPOLLET, [&loop, rest, token](auto) {
-    if (rest->give()) loop.forget(*token);
-  });
+  const auto watch = loop.watch(rest->app.fd(), EPOLLIN | EPOLLRDHUP | EPOLLOUT | EPOLLET,
+                                [&loop, rest, token](std::uint32_t events) {
+                                  if (!rest->go_on(events)) return;
+                                  loop.forget(*token);
+                                  rest->end();
+                                });
   if (watch) *token = *watch;
 }
 

@@ -17,8 +17,10 @@ namespace shunt::ring {
 /// Copies of what the application does not take now; empty too if it takes nothing any more.
 std::vector<std::byte> give_what_fits(fabric::AppEnd& app, std::span<const iovec> parts);
 
-/// Keeps the end until the application has taken everything, then closes it cleanly or by a reset.
-/// What lies so in one process is bounded (64 MiB); beyond that the end is reset at once.
-void give_later(EventLoop& loop, fabric::AppEnd app, std::vector<std::byte> bytes, bool cleanly);
+/// Keeps the end until the application has taken everything, and then resets it; or, cleanly, says
+/// that no more will come and keeps it until the application ends as well, or writes: no one would
+/// receive that. What lies so in one process is bounded (64 MiB); beyond that the end is reset at
+/// once.
+void see_off(EventLoop& loop, fabric::AppEnd app, std::vector<std::byte> bytes, bool cleanly);
 
 }  // namespace shunt::ring

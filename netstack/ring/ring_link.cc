@@ -182,13 +182,7 @@ void RingLink::part(Stream& stream, bool cleanly) {
   std::array<iovec, 5> parts{};
   const std::size_t count = stream.in.parts(parts, *mover_);
   auto left = give_what_fits(stream.app, std::span{parts}.first(count));
-  if (!left.empty()) {
-    give_later(loop_, std::move(stream.app), std::move(left), cleanly);
-  } else if (cleanly) {
-    stream.app.close();
-  } else {
-    stream.app.reset();
-  }
+  see_off(loop_, std::move(stream.app), std::move(left), cleanly);
 }
 
 /// The application's side is over at once; the peer is told, unless it has heard our last word and
