@@ -6,6 +6,7 @@ import struct
 import subprocess
 
 from lib import paths, proc
+from lib.pair import inspected
 
 # netstack/local/node_table.cc
 _MAGIC = 0x32646F6E746E7568
@@ -24,6 +25,15 @@ def figures(shim):
             others += 1
     return {"descriptors": others, "of threads": of_threads, "threads": proc.threads(shim),
             "anonymous KiB": proc.memory(shim)["anonymous"]}
+
+
+def made_ahead(node, pod):
+    """Connections between nodes that a shim keeps for streams to come, a bounded number that follows
+    the use: descriptors that are no connection's."""
+    shown, = inspected(node, pod.id)
+    links = [fabric["link"]["counters"] for peer in shown["across_nodes"].get("peers", ())
+             for fabric in peer["fabrics"] if "link" in fabric]
+    return sum(link.get(kind, 0) for link in links for kind in ("ready", "dialling", "arrived"))
 
 
 def open_lines(node):

@@ -13,7 +13,7 @@ import harness
 from lib import IMAGES, fabrics, proc
 from lib.images import Image
 from lib.node import wait_until
-from lib.pair import PodPair, inspected
+from lib.pair import PodPair, inspected, run_pod
 
 with open(os.path.join(os.path.dirname(os.path.realpath(__file__)), "dial.py"),
           encoding="utf-8") as _file:
@@ -23,10 +23,12 @@ with open(os.path.join(os.path.dirname(os.path.realpath(__file__)), "dial.py"),
 ACCEPTED_FAST = {"accepted-fast", "accepted-over-fabric"}
 # No reason to stay on the kernel path: the figures that a client and a server may show.
 FAST = {*fabrics.FAST, *ACCEPTED_FAST}
-# Bounded waits that a busy machine may exceed, now and then.
+# Bounded waits that a busy machine may exceed, now and then: what clients say of them, and servers.
 LATE = {"slow-handshake", "server-went-ahead"}
+ACCEPTED_LATE = {"accepted-kernel", "accepted-in-vain"}
 
-__all__ = ["ACCEPTED_FAST", "DIAL", "FAST", "LATE", "Image", "PodPair", "PodTest", "inspected", "wait_until"]
+__all__ = ["ACCEPTED_FAST", "ACCEPTED_LATE", "DIAL", "FAST", "LATE", "Image", "PodPair", "PodTest",
+           "inspected", "wait_until"]
 
 
 class PodTest(harness.NodeTest):
@@ -39,9 +41,11 @@ class PodTest(harness.NodeTest):
         return self.enterContext(
             PodPair(self.node, handler, client_node=self.client_node, **kwargs))
 
-    def pod(self, name, handler="shunt", **kwargs):
-        pod = self.cri.run_pod(name, handler=handler, **kwargs)
-        self.addCleanup(self.cri.remove_pod, pod)
+    def pod(self, name, handler="shunt", node=None, config=None, **kwargs):
+        """A pod that lasts as long as the test, on the servers' node if no other is named."""
+        node = node or self.node
+        pod = run_pod(node, name, config, handler=handler, **kwargs)
+        self.addCleanup(node.cri.remove_pod, pod)
         return pod
 
     def serve(self, pair, port, name="server", *options):

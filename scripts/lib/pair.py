@@ -16,6 +16,16 @@ from .node import wait_until
 _serial = itertools.count()
 
 
+def run_pod(node, name, config=None, **arguments):
+    """A pod of the node whose shim has that configuration (None: what the node was made with)."""
+    # A pod's shim reads the file once, when it starts.
+    node.write_config(node.config if config is None else config)
+    try:
+        return node.cri.run_pod(name, **arguments)
+    finally:
+        node.write_config(node.config)
+
+
 class PodPair:
     """`handler` is the runtime handler of both pods, `configs` what the node's Shunt configuration
     holds while the server's and the client's pod start (None: what the node was made with), and
@@ -57,12 +67,7 @@ class PodPair:
                 node.cri.remove_pod(pod)
 
     def _pod(self, node, name, config):
-        # A pod's shim reads the file once, when it starts.
-        node.write_config(node.config if config is None else config)
-        try:
-            return node.cri.run_pod(name, handler=self.handler, host_network=self.host_network)
-        finally:
-            node.write_config(node.config)
+        return run_pod(node, name, config, handler=self.handler, host_network=self.host_network)
 
     def serve(self, name, *command, image):
         """Starts a container in the server's pod."""
@@ -72,9 +77,10 @@ class PodPair:
         return container
 
     def wait_port(self, port, timeout=20, pod=None):
-        """Waits until somebody in the server's pod (or another one of its node) listens at the port."""
-        pid = self.node.cri.pid(pod or self.server)
-        wait_until(lambda: self.node.listens(pid, port), f"listener at port {port}", timeout)
+        """Waits until somebody in the server's pod (or another one) listens at the port."""
+        pod = pod or self.server
+        pid = pod.node.cri.pid(pod)
+        wait_until(lambda: pod.node.listens(pid, port), f"listener at port {port}", timeout)
 
     def client_container(self, image):
         """The container of the client's pod with the image's programs."""
