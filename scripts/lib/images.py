@@ -253,16 +253,52 @@ def _libraries(programs, unpacked, own=()):
     return sorted(set(_LIBRARY.findall(result.stdout)))
 
 
+def _apt_state():
+    """Changes with what apt's sources are and offer."""
+    key = hashlib.sha256()
+    for top in ("/etc/apt", "/var/lib/apt/lists"):
+        for folder, folders, names in os.walk(top):
+            folders.sort()
+            for name in sorted(names):
+                path = os.path.join(folder, name)
+                info = os.stat(path)
+                key.update(repr((path, info.st_size, info.st_mtime_ns)).encode())
+    return key.hexdigest()[:24]
+
+
+def _versions(packages):
+    """{package: the newest version that a source offers}; the installed one may come from somewhere
+    else. Kept, since apt may read all of its lists, for seconds, whatever it is asked."""
+    if not packages:
+        return {}
+    file = os.path.join(paths.cache_dir("packages"), f"versions-{_apt_state()}.json")
+    known = {}
+    if os.path.exists(file):
+        with open(file, encoding="utf-8") as kept:
+            known = json.load(kept)
+    missing = [package for package in packages if package not in known]
+    if missing:
+        offers = subprocess.run(["/usr/bin/apt-cache", "madison", *missing], capture_output=True,
+                                text=True, check=True)
+        for line in offers.stdout.splitlines():
+            package, version = (word.strip() for word in line.split("|")[:2])
+            known.setdefault(package, version)
+        for package in missing:
+            if package not in known:
+                raise RuntimeError(f"no source of apt has the package {package}")
+        with tempfile.NamedTemporaryFile("w", dir=os.path.dirname(file), delete=False,
+                                         encoding="utf-8") as new:
+            json.dump(known, new)
+        os.rename(new.name, file)
+    return {package: known[package] for package in packages}
+
+
 def unpack(packages):
     """Directories with the unpacked packages, fetched with apt-get on first use."""
+    versions = _versions(packages)
     folders = []
     for package in packages:
-        # What a source offers: the installed version may come from somewhere else.
-        offers = subprocess.run(["/usr/bin/apt-cache", "madison", package], capture_output=True,
-                                text=True, check=True)
-        if not offers.stdout:
-            raise RuntimeError(f"no source of apt has the package {package}")
-        version = offers.stdout.splitlines()[0].split("|")[1].strip()
+        version = versions[package]
         folder = os.path.join(paths.cache_dir("packages"), f"{package}_{version.replace(':', '%')}")
         if not os.path.isdir(folder):
             with tempfile.TemporaryDirectory(dir=os.path.dirname(folder)) as work:

@@ -32,6 +32,7 @@ CLONE_NEWNET = 0x40000000
 MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
 MNT_DETACH = 2
+MUCH_MEMORY = 6 << 30
 PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 CGROUPS = "/sys/fs/cgroup"
@@ -77,6 +78,24 @@ def isolate(own_network):
     if own_network:
         subprocess.run(["/sbin/ip", "link", "set", "lo", "up"], check=True)
     return outside, made
+
+
+def available_memory():
+    """Bytes that could be used without swapping."""
+    for line in proc.read("/proc/meminfo").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def images_in_memory(folder):
+    """Where containerd keeps images and containers' files, which it syncs to the disk piece by piece:
+    an import takes tens of seconds while something else writes much. They end with the node anyway.
+    Not where memory is short."""
+    root = os.path.join(folder, "root")
+    os.mkdir(root, 0o711)
+    if available_memory() > MUCH_MEMORY:
+        mount(b"tmpfs", root, b"mode=711,size=50%")
 
 
 def cgroups(name):
@@ -224,6 +243,7 @@ def main():
 
     try:
         outside, made_cni = isolate(network == "own")
+        images_in_memory(folder)
     except OSError as error:
         answer({"error": str(error)})
         return 1
