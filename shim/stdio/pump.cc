@@ -8,7 +8,7 @@
 
 namespace shunt {
 namespace {
-constexpr std::size_t kChunk = 64 * 1024;  // the size of a pipe
+constexpr std::size_t kChunk = 64U << 10;  // the size of a pipe
 constexpr int kTurns = 16;                 // chunks before other descriptors get their turn
 }  // namespace
 

@@ -28,7 +28,7 @@ Co<Answer<wire::Empty>> Service::close_io(wire::CloseIORequest request) {
 Co<Answer<wire::Empty>> Service::update(wire::UpdateTaskRequest request) {
   const auto found = find(request.id());
   if (!found) co_return found.error();
-  const ContainerPtr container = *found;
+  const ContainerPtr& container = *found;
   if (container->init->state == State::kStopped)
     co_return ttrpc::unknown("cannot update a stopped container");
   const auto guard = co_await container->gate.enter();

@@ -27,7 +27,7 @@ std::vector<MountSpec> mounts_of(const wire::CreateTaskRequest& request) {
 }  // namespace
 
 Co<Answer<wire::CreateTaskResponse>> Service::create(wire::CreateTaskRequest request) {
-  const std::string id = request.id();
+  const std::string& id = request.id();
   if (!oci::is_safe_id(id)) co_return ttrpc::invalid_argument("container id \"" + id + "\"");
   if (request.bundle().empty() || request.bundle().front() != '/')
     co_return ttrpc::invalid_argument("bundle \"" + request.bundle() + "\" is no absolute path");

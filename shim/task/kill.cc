@@ -25,7 +25,7 @@ Co<Answer<wire::Empty>> Service::kill(wire::KillRequest request) {
   if (!container) co_return container.error();
   const auto found = find_process(**container, request.exec_id());
   if (!found) co_return found.error();
-  const ProcessPtr process = *found;
+  const ProcessPtr& process = *found;
   const int signal = static_cast<int>(request.signal());
   if (signal < 0 || signal >= NSIG)
     co_return ttrpc::invalid_argument("signal " + std::to_string(request.signal()));

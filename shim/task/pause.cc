@@ -6,7 +6,7 @@ namespace shunt::task {
 Co<Answer<wire::Empty>> Service::pause(wire::PauseRequest request) {
   const auto found = find(request.id());
   if (!found) co_return found.error();
-  const ContainerPtr container = *found;
+  const ContainerPtr& container = *found;
   const auto guard = co_await container->gate.enter();
   const State state = container->init->state;
   if (state == State::kCreated) co_return ttrpc::unknown("cannot pause task in created state");
@@ -26,7 +26,7 @@ Co<Answer<wire::Empty>> Service::pause(wire::PauseRequest request) {
 Co<Answer<wire::Empty>> Service::resume(wire::ResumeRequest request) {
   const auto found = find(request.id());
   if (!found) co_return found.error();
-  const ContainerPtr container = *found;
+  const ContainerPtr& container = *found;
   const auto guard = co_await container->gate.enter();
   const State state = container->init->state;
   if (state == State::kCreated) co_return ttrpc::unknown("cannot resume task in created state");

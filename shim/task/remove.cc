@@ -30,10 +30,10 @@ Co<Answer<wire::DeleteResponse>> Service::remove(wire::DeleteRequest request) {
       if (request.exec_id().empty() && deleted.id == request.id()) co_return deleted.answer;
     co_return found.error();
   }
-  const ContainerPtr container = *found;
+  const ContainerPtr& container = *found;
   const auto named = find_process(*container, request.exec_id());
   if (!named) co_return named.error();
-  const ProcessPtr process = *named;
+  const ProcessPtr& process = *named;
   if (process->starting || (process->state != State::kCreated && process->state != State::kStopped))
     co_return ttrpc::unknown(
         "cannot delete a " +

@@ -24,8 +24,7 @@ void FrameReader::feed(std::string_view bytes) {
   bytes.remove_prefix(skip);
   if (start_ == buffer_.size()) {
     buffer_.clear();
-    if (buffer_.capacity() > 64 * 1024)
-      buffer_.shrink_to_fit();  // one large exec spec must not stay
+    if (buffer_.capacity() > kMostKept) buffer_.shrink_to_fit();
     start_ = 0;
   }
   buffer_.append(bytes);

@@ -16,6 +16,8 @@ namespace shunt::ttrpc {
 
 inline constexpr std::size_t kHeaderSize = 10;
 inline constexpr std::uint32_t kMaxPayload = 4U << 20;
+/// What an empty buffer may keep allocated: one large exec spec must not stay.
+inline constexpr std::size_t kMostKept = 64U << 10;
 
 enum class FrameType : std::uint8_t { kRequest = 1, kResponse = 2, kData = 3 };
 inline constexpr std::uint8_t kFlagRemoteClosed = 1;

@@ -70,13 +70,13 @@ class Connection : public std::enable_shared_from_this<Connection> {
     if (n == 0) return false;
     reader_.feed({bytes.data(), static_cast<std::size_t>(n)});
     while (auto frame = reader_.next()) {
-      if (frame->type == FrameType::kRequest) request(std::move(*frame));
+      if (frame->type == FrameType::kRequest) request(*frame);
       if (out_.size() - sent_ > kMaxQueued) return false;
     }
     return true;
   }
 
-  void request(Frame frame) {
+  void request(const Frame& frame) {
     const std::uint32_t stream = frame.stream;
     const auto refuse = [&](Code code, const char* why) { send(stream, RpcError{code, why}); };
     if (frame.oversized)
@@ -135,7 +135,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
       sent_ += static_cast<std::size_t>(n);
     }
     out_.clear();
-    if (out_.capacity() > 64 * 1024) out_.shrink_to_fit();
+    if (out_.capacity() > kMostKept) out_.shrink_to_fit();
     sent_ = 0;
     return want(EPOLLIN);
   }
