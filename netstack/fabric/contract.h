@@ -26,7 +26,7 @@ void a_lost_peer_resets_all(const MakePair& make);
 void garbage_hurts_nobody(const MakePair& make);
 void nothing_is_allowed(const MakePair& make);
 void streams_come_and_go(const MakePair& make);
-/// Not part of the macro: only where bytes that have left do not depend on the sender any more.
+/// In a macro of their own: the memory fabric carries nothing any more once one link is gone.
 void last_words_outlive_the_link(const MakePair& make);
 void last_words_precede_the_reset(const MakePair& make);
 
@@ -76,6 +76,14 @@ void last_words_precede_the_reset(const MakePair& make);
   }                                                                                              \
   TEST_CASE(prefix ": streams come and go") {                                                    \
     ::shunt::fabric::contract::streams_come_and_go(make);                                        \
+  }
+
+#define SHUNT_FABRIC_CONTRACT_LAST_WORDS(prefix, make)             \
+  TEST_CASE(prefix ": last words outlive the link") {              \
+    ::shunt::fabric::contract::last_words_outlive_the_link(make);  \
+  }                                                                \
+  TEST_CASE(prefix ": last words precede the reset") {             \
+    ::shunt::fabric::contract::last_words_precede_the_reset(make); \
   }
 
 }  // namespace shunt::fabric::contract

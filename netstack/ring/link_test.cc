@@ -42,13 +42,5 @@ fabric::contract::Pair make_unkind(EventLoop& loop, MoveFunction<void(Error)> fi
 
 SHUNT_FABRIC_CONTRACT("ring", make_kind)
 SHUNT_FABRIC_CONTRACT("ring, unkind mover", make_unkind)
-
-TEST_CASE("ring: last words outlive the link") {
-  fabric::contract::last_words_outlive_the_link(make_kind);
-  fabric::contract::last_words_outlive_the_link(make_unkind);
-}
-
-TEST_CASE("ring: last words precede the reset") {
-  fabric::contract::last_words_precede_the_reset(make_kind);
-  fabric::contract::last_words_precede_the_reset(make_unkind);
-}
+SHUNT_FABRIC_CONTRACT_LAST_WORDS("ring", make_kind)
+SHUNT_FABRIC_CONTRACT_LAST_WORDS("ring, unkind mover", make_unkind)

@@ -107,11 +107,16 @@ class Mover {
   virtual void publish(unsigned lane, std::span<const std::byte> records, bool wake) = 0;
   /// An error ends the link.
   virtual Status flush() = 0;
+  /// What has been published so far must arrive though we may end before long: see arrived().
+  virtual void must_arrive() {}
+  /// Whether all that must has arrived: the end of this mover takes nothing of it away. Asks for
+  /// word of it if need be. Where writing is arriving, it has.
+  virtual bool arrived() { return true; }
 
   // -- receiving
   /// Hands over what has arrived, bounded by the size of the message rings, and learns of room.
   /// True if there was anything. An error ends the link: ECONNRESET (peer gone), ETIMEDOUT, EPROTO,
-  /// EIO; given once event_fd() has become readable for it.
+  /// EIO; given once event_fd() has become readable for it, and after what had arrived before.
   virtual Result<bool> receive(Receiver& receiver) = 0;
   /// Readable (watched edge-triggered) once records, room that was asked for, or an error came
   /// after arm().

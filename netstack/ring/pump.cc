@@ -80,7 +80,11 @@ void RingLink::turn() {
   send_round();
   tell_all();
   publish_all();
-  if (const Status flushed = mover_->flush(); !flushed) return fail(flushed.error());
+  if (std::exchange(last_words_, false)) mover_->must_arrive();
+  if (const Status flushed = mover_->flush(); !flushed) {
+    (void)mover_->receive(*this);  // what the peer said before it went counts
+    return fail(flushed.error());
+  }
   bury();
   rest(*received || moved_);
 }
@@ -370,7 +374,7 @@ bool RingLink::tell(Stream& stream) {
     if (!append(stream, {.op = Op::kReset, .stream = stream.id, .error = ECONNRESET, .bytes = {}}))
       return false;
     stream.reset_due = false;
-    stream.reset_sent = true;
+    stream.reset_sent = last_words_ = true;
   }
   if (stream.dying) {
     end_if_over(stream);
@@ -416,7 +420,7 @@ bool RingLink::tell(Stream& stream) {
   }
   if (stream.app_ended && !stream.finish_sent) {
     if (!say(Op::kFinish)) return false;
-    stream.finish_sent = true;
+    stream.finish_sent = last_words_ = true;
     if (stream.out.all_confirmed()) stream.out.drop_all(*mover_);
     end_if_over(stream);
   }

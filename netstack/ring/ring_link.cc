@@ -250,11 +250,12 @@ void RingLink::fail(Error error) {
 
 bool RingLink::owes() const {
   if (failure_) return false;
-  return std::any_of(streams_.begin(), streams_.end(), [](const auto& entry) {
+  const bool unsaid = std::any_of(streams_.begin(), streams_.end(), [](const auto& entry) {
     const Stream& stream = *entry.second;
     if (stream.dying) return stream.reset_due;
     return !stream.offered && !stream.finish_sent && (stream.app_ended || stream.app.gone());
   });
+  return unsaid || !mover_->arrived();
 }
 
 fabric::LinkView RingLink::view() const {

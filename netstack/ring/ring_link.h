@@ -162,6 +162,7 @@ class RingLink final : public fabric::Link, private Mover::Receiver {
   bool in_turn_ = false;
   bool room_blocked_ = false;  ///< something waits for room
   bool moved_ = false;         ///< this turn did something
+  bool last_words_ = false;    ///< this turn said some
   EventLoop::Token event_watch_ = 0;
   EventLoop::Token tick_timer_ = 0;
   EventLoop::Token look_timer_ = 0;  ///< while there are streams: a bell may get lost

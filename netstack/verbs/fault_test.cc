@@ -148,6 +148,51 @@ TEST_CASE("a mirror outlives the writes from it") {
   CHECK(pair.a.mover->state().starts_with("up"));
 }
 
+TEST_CASE("what must arrive has when the device says so, which it is asked for") {
+  Broken device;
+  Joined pair{device.fake, small_limits(2)};
+  CHECK(pair.a.mover->arrived());
+  device.fake.hold = true;
+  pair.a.mover->publish(1, record(), true);
+  pair.a.mover->must_arrive();
+  REQUIRE(pair.a.mover->flush());
+  CHECK(device.fake.seen.signalled == 0);
+  CHECK_FALSE(pair.a.mover->arrived());
+  CHECK_FALSE(pair.a.mover->arrived());  // asked once, however often that is looked at
+  CHECK(device.fake.seen.signalled == 1);
+  // What comes later need not.
+  pair.a.mover->publish(1, record(), true);
+  REQUIRE(pair.a.mover->flush());
+  device.fake.deliver();
+  REQUIRE(pair.a.receive());
+  CHECK(pair.a.mover->arrived());
+  REQUIRE(pair.b.receive());
+  CHECK(pair.b.got.lanes[1].size() == 128);
+  // A peer that is gone is not waited for.
+  pair.a.mover->must_arrive();
+  pair.a.mover->fail({ECONNRESET, "test"});
+  CHECK(pair.a.mover->arrived());
+}
+
+TEST_CASE("what had arrived comes before the failure") {
+  Broken device;
+  Joined pair{device.fake, small_limits()};
+  pair.a.mover->publish(0, record(), true);
+  REQUIRE(pair.a.mover->flush());
+  SUBCASE("the peer said that it ends") { pair.b.mover->fail({ECONNRESET, "test"}); }
+  SUBCASE("a request of ours failed") {
+    device.fake.fail_next = IBV_WC_RETRY_EXC_ERR;
+    pair.b.mover->publish(0, record(), true);
+    REQUIRE(pair.b.mover->flush());
+  }
+  SUBCASE("the queue pair broke") {
+    for (const std::uint32_t number : device.fake.pairs()) device.fake.break_pair(number);
+    pair.b.mover->fail({ECONNRESET, "verbs queue pair"});
+  }
+  CHECK_FALSE(pair.b.mover->receive(pair.b.got));
+  CHECK(pair.b.got.lanes[0].size() == 64);
+}
+
 TEST_CASE("a peer that writes outside of what it was given ends its own link") {
   Broken device;
   Joined pair{device.fake, small_limits()};

@@ -153,6 +153,14 @@ Status Lane::post() {
   return Done{};
 }
 
+Result<bool> Lane::is_done() {
+  if (done_ >= must_) return true;
+  if (last_signal_ >= must_) return false;  // it will be told
+  ask_completion();
+  if (const Status posted = post(); !posted) return posted.error();
+  return false;
+}
+
 void Lane::on_sent(std::uint64_t request) { done_ = std::max(done_, request + 1); }
 
 Result<std::span<const std::byte>> Lane::on_received(std::uint32_t immediate,

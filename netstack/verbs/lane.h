@@ -102,6 +102,11 @@ class Lane {
   /// All that is queued now is to complete visibly: the next post() asks for a completion.
   void ask_completion() { ask_ = true; }
 
+  /// What is queued now must be done before the owner may end.
+  void must_be_done() { must_ = next(); }
+  /// Whether it is: the peer's device has acknowledged it. If not, asks for a completion.
+  Result<bool> is_done();
+
  private:
   void append(const ibv_send_wr& request, std::span<const std::byte> from, std::uint32_t local_key);
   void close_publish();
@@ -122,6 +127,7 @@ class Lane {
   std::uint64_t done_ = 0;         ///< all before are done
   std::uint64_t last_signal_ = 0;  ///< number after the last that asked for a completion
   bool ask_ = false;
+  std::uint64_t must_ = 0;  ///< see must_be_done()
 
   // The publish that is being gathered: [head_ - open_, head_) of the mirror.
   std::uint32_t open_ = 0;

@@ -332,6 +332,21 @@ Status VerbsMover::flush() {
   return Done{};
 }
 
+void VerbsMover::must_arrive() {
+  for (Lane& lane : lanes_) lane.must_be_done();
+}
+
+bool VerbsMover::arrived() {
+  bool all = true;
+  for (Lane& lane : lanes_) {
+    if (failed_.where != nullptr) return true;  // or never
+    const auto done = lane.is_done();
+    if (!done) fail(done.error());
+    all = all && done && *done;
+  }
+  return all;
+}
+
 // -- receiving
 
 Status VerbsMover::post_receives(std::uint32_t count) {
@@ -360,7 +375,8 @@ bool VerbsMover::poll(ibv_cq* queue) {
 Result<bool> VerbsMover::receive(ring::Mover::Receiver& receiver) {
   bool any = false;
   const std::size_t most = std::size_t{limits_.lanes} * limits_.credits;
-  for (std::size_t handled = 0; handled <= most && failed_.where == nullptr;) {
+  // Queue pairs in error take in nothing more, and what they took in before is still said.
+  for (std::size_t handled = 0; handled <= most || failed_.where != nullptr;) {
     poll(sends_.get());
     poll(receives_.get());
     if (seen_.empty()) break;
@@ -387,26 +403,36 @@ Result<bool> VerbsMover::receive(ring::Mover::Receiver& receiver) {
 void VerbsMover::take(const ibv_wc& completion, ring::Mover::Receiver& receiver) {
   ++counters_.completions;
   if (completion.status != IBV_WC_SUCCESS) return take_failed(completion);
-  if (failed_.where != nullptr) return;
-  const auto found = lane_by_number_.find(completion.qp_num);
-  if (found == lane_by_number_.end()) return fail({EIO, "completion of another queue pair"});
-  Lane& lane = lanes_[found->second];
-  if (completion.opcode != IBV_WC_RECV_RDMA_WITH_IMM) {
-    if ((completion.opcode & IBV_WC_RECV) != 0) return fail({EPROTO, "verbs message"});
-    ++counters_.sends_completed;
-    lane.on_sent(completion.wr_id);
+  if (completion.opcode == IBV_WC_RECV_RDMA_WITH_IMM) {
+    if (garbled_) return;
+    if (const Status taken = take_message(completion, receiver); !taken) {
+      garbled_ = true;
+      fail(taken.error());
+    }
     return;
   }
+  const auto found = lane_by_number_.find(completion.qp_num);
+  if (found == lane_by_number_.end()) return fail({EIO, "completion of another queue pair"});
+  if ((completion.opcode & IBV_WC_RECV) != 0) return fail({EPROTO, "verbs message"});
+  ++counters_.sends_completed;
+  lanes_[found->second].on_sent(completion.wr_id);
+}
+
+Status VerbsMover::take_message(const ibv_wc& completion, ring::Mover::Receiver& receiver) {
+  const auto found = lane_by_number_.find(completion.qp_num);
+  if (found == lane_by_number_.end()) return Error{EIO, "completion of another queue pair"};
+  Lane& lane = lanes_[found->second];
   ++counters_.received;
   const auto bytes = lane.on_received(ntohl(completion.imm_data), completion.byte_len);
-  if (!bytes) return fail(bytes.error());
-  if (++to_repost_ == kRepost) {
+  if (!bytes) return bytes.error();
+  if (++to_repost_ == kRepost && failed_.where == nullptr) {
     const Status posted = post_receives(std::exchange(to_repost_, 0));
-    if (!posted) return fail(posted.error());
+    if (!posted) return posted;
   }
   copy_.assign(bytes->begin(), bytes->end());
   lane.on_consumed(completion.byte_len);
   if (!copy_.empty()) receiver.on_records(found->second, copy_);
+  return Done{};
 }
 
 void VerbsMover::take_failed(const ibv_wc& completion) {

@@ -75,6 +75,8 @@ class VerbsMover final : public ring::Mover {
   void push(unsigned lane, ring::Extent part) override;
   void publish(unsigned lane, std::span<const std::byte> records, bool wake) override;
   Status flush() override;
+  void must_arrive() override;
+  bool arrived() override;
   Result<bool> receive(ring::Mover::Receiver& receiver) override;
   int event_fd() const override { return events_.get(); }
   bool arm(bool for_room) override;
@@ -100,6 +102,7 @@ class VerbsMover final : public ring::Mover {
   bool poll(ibv_cq* queue);
   void take(const ibv_wc& completion, ring::Mover::Receiver& receiver);
   void take_failed(const ibv_wc& completion);
+  Status take_message(const ibv_wc& completion, ring::Mover::Receiver& receiver);
   void retire_mirrors();
   std::span<std::byte> mirror_ring(unsigned lane) const;
 
@@ -136,6 +139,7 @@ class VerbsMover final : public ring::Mover {
   bool receives_armed_ = false;
   bool receives_armed_all_ = false;
   Error failed_{0, nullptr};
+  bool garbled_ = false;  ///< the peer's messages make no sense: none is taken any more
 };
 
 }  // namespace shunt::verbs

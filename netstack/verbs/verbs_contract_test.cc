@@ -37,6 +37,7 @@ class Handed final : public fabric::Link {
   }
   void abandon(fabric::StreamId id) override { inner_->abandon(id); }
   void on_message(fabric::View message) override { inner_->on_message(message); }
+  bool owes() const override { return inner_->owes(); }
   fabric::LinkView view() const override { return inner_->view(); }
 
  private:
@@ -60,3 +61,4 @@ fabric::contract::Pair make_verbs(EventLoop& loop, MoveFunction<void(Error)> dia
 }  // namespace
 
 SHUNT_FABRIC_CONTRACT("verbs", make_verbs)
+SHUNT_FABRIC_CONTRACT_LAST_WORDS("verbs", make_verbs)

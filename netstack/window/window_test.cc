@@ -42,12 +42,9 @@ fabric::contract::Pair to_a_child(EventLoop& loop, MoveFunction<void(Error)> fir
 SHUNT_FABRIC_CONTRACT("window", here)
 SHUNT_FABRIC_CONTRACT("window, bad bus", over_a_bad_bus)
 SHUNT_FABRIC_CONTRACT("window, two processes", to_a_child)
-
-TEST_CASE("window: last words outlive the link") {
-  fabric::contract::last_words_outlive_the_link(here);
-  fabric::contract::last_words_outlive_the_link(over_a_bad_bus);
-  fabric::contract::last_words_outlive_the_link(to_a_child);
-}
+SHUNT_FABRIC_CONTRACT_LAST_WORDS("window", here)
+SHUNT_FABRIC_CONTRACT_LAST_WORDS("window, bad bus", over_a_bad_bus)
+SHUNT_FABRIC_CONTRACT_LAST_WORDS("window, two processes", to_a_child)
 
 namespace {
 
