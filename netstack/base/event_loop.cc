@@ -106,9 +106,10 @@ void EventLoop::run_once(int timeout_ms) {
   std::array<epoll_event, 64> batch{};
   const int n = ::epoll_wait(epoll_.get(), batch.data(), static_cast<int>(batch.size()),
                              next_timeout(timeout_ms));
-  run_timers();
-  if (n <= 0) return;  // a timer's turn, or a signal
-  for (const epoll_event& event : std::span{batch}.first(static_cast<std::size_t>(n))) {
+  // Events first: on a busy machine a timer and what it was to give up waiting for are due
+  // together.
+  for (const epoll_event& event :
+       std::span{batch}.first(static_cast<std::size_t>(std::max(n, 0)))) {
     const std::uint64_t token = event.data.u64;  // epoll_event is packed: copy, never bind
     const std::uint32_t events = event.events;
     const auto it = watches_.find(token);
@@ -116,6 +117,7 @@ void EventLoop::run_once(int timeout_ms) {
     const std::shared_ptr<Watch> keep = it->second;  // it may forget itself
     keep->callback(events);
   }
+  run_timers();
   run_posted();
 }
 

@@ -1,5 +1,6 @@
 #include "netstack/control/offers.h"
 
+#include <algorithm>
 #include <limits>
 #include <utility>
 #include <vector>
@@ -63,6 +64,7 @@ void Offers::arm() {
 void Offers::on_late() {
   const auto now = Clock::now();
   std::vector<Peers::Answered> late;
+  auto since = Clock::time_point::max();
   for (; deadlines_done_ < deadlines_.size(); ++deadlines_done_) {
     const auto [due, id] = deadlines_[deadlines_done_];
     if (due > now) break;
@@ -70,6 +72,7 @@ void Offers::on_late() {
     if (found == mine_.end() || !found->second.done) continue;
     late.push_back(std::move(found->second.done));
     mine_.erase(found);
+    since = std::min(since, due - setup_.answer);
     ++counts_.unanswered;
     owner_.send_to_peer(Withdraw{id});
   }
@@ -80,7 +83,7 @@ void Offers::on_late() {
   }
   arm();
   if (late.empty()) return;
-  owner_.on_no_answer();
+  owner_.on_no_answer(since);
   for (auto& done : late) done(Refusal::kNoAnswer);
 }
 

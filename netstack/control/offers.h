@@ -38,7 +38,8 @@ class Offers {
     virtual ~Owner() = default;
     virtual void send_to_peer(const Message& message) = 0;
     virtual void send_with_next(const Message& message) = 0;  ///< nobody waits for it
-    virtual void on_no_answer() = 0;  ///< the peer let an offer of ours wait for too long
+    /// The peer let an offer of ours, made at `since`, wait for too long.
+    virtual void on_no_answer(EventLoop::Clock::time_point since) = 0;
   };
   enum class Verdict : std::uint8_t { kOk, kProtocol, kFlood };
   struct LinkName {

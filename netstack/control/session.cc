@@ -229,7 +229,9 @@ void Session::on_link_down(Kind kind, std::uint64_t session) {
   owner_.on_links(*this);
 }
 
-void Session::on_no_answer() {
+// A peer that has said anything since is slow, not dead.
+void Session::on_no_answer(Clock::time_point since) {
+  if (channel_->last_heard() > since) return;
   suspect_ = true;
   if (!asked_) ping();
 }

@@ -78,7 +78,7 @@ class Session : public Channel::Owner, Links::Owner, Offers::Owner {
   void on_link_up(Kind kind, std::uint64_t session) override;
   void on_link_down(Kind kind, std::uint64_t session) override;
   void on_links_changed() override { owner_.on_links(*this); }
-  void on_no_answer() override;
+  void on_no_answer(EventLoop::Clock::time_point since) override;
 
   void handle(Offer& offer);
   void handle(Accept& accept) { judge(offers_.on(std::move(accept))); }
