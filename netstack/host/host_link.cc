@@ -16,10 +16,11 @@ using namespace std::chrono_literals;
 
 constexpr std::size_t kFewest = 2;
 constexpr std::size_t kMost = 64;
+constexpr std::size_t kMostComing = 128;   // with those for streams that wait already
 constexpr std::size_t kBatch = 16;         // dialled in one turn of the loop
 constexpr std::size_t kMostArrived = 256;  // of the peer's that wait to be used
 constexpr auto kSoon = 200ms;              // between two batches: more at once would do
-constexpr auto kPatience = 5ms;            // of a stream that finds none ready
+constexpr auto kPatience = 20ms;           // of a stream that finds none ready
 constexpr auto kFirst = 20ms;              // in which the first ones should be there
 constexpr auto kDialTime = 2s;             // from the first packet to the peer's word
 constexpr auto kOld = 60s;                 // firewalls forget connections that are silent
@@ -56,7 +57,8 @@ void HostLink::start() {
 // the batches grow.
 void HostLink::refill() {
   const std::size_t coming = ready_.size() + dialled_.size();
-  if (coming * 2 > wanted_) return;
+  const std::size_t needed = std::min(wanted_ + waiting_.size(), kMostComing);
+  if (coming * 2 > needed) return;
   if (!fabric_.may_dial()) {
     ++unguarded_;
     return;
@@ -64,7 +66,7 @@ void HostLink::refill() {
   const auto now = Clock::now();
   if (proven_ && now - dialled_at_ < kSoon) wanted_ = std::min(kMost, wanted_ * 2);
   dialled_at_ = now;
-  dial(std::min(wanted_ - coming, kBatch));
+  dial(std::min(needed - coming, kBatch));
 }
 
 // After what has been said in this turn of the loop, which somebody waits for, has left.
@@ -132,11 +134,13 @@ void HostLink::introduce(Number number) {
 
 // May end in the destruction of this link, so it is the last thing its callers do.
 void HostLink::failed_to_dial(Number number, Error error) {
+  auto since = Clock::now();
   if (const auto found = dialled_.find(number); found != dialled_.end()) {
     fabric_.loop_.forget(found->second.watch);
+    since = found->second.since;
     dialled_.erase(found);
   }
-  ++failures_;
+  if (since > succeeded_) ++failures_;  // else the peer has been reached since: no news
   ++lost_;
   const bool hopeless = proven_ ? failures_ >= kFailures : dialled_.empty();
   if (!hopeless || !ready_.empty() || !setup_.failed) return;
@@ -150,6 +154,7 @@ void HostLink::ready(Number number) {
   ready_.emplace_back(number, Kept{std::move(found->second.socket), Clock::now()});
   dialled_.erase(found);
   failures_ = 0;
+  succeeded_ = Clock::now();
   proven_ = true;
 }
 

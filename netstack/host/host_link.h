@@ -76,7 +76,8 @@ class HostLink final : public fabric::Link {
   std::size_t wanted_;
   Clock::time_point dialled_at_{};  // the last batch
   bool refilling_ = false;          // is posted
-  int failures_ = 0;                // dials in a row
+  int failures_ = 0;                // dials begun since one succeeded
+  Clock::time_point succeeded_{};   // the last one
   std::uint64_t used_ = 0, granted_ = 0, shortages_ = 0, lost_ = 0, unguarded_ = 0;
   std::uint64_t used_before_ = 0;  // at the last look
   EventLoop::Token timer_ = 0;
