@@ -18,6 +18,7 @@
 
 #include "netstack/base/log.h"
 #include "netstack/base/netns.h"
+#include "netstack/base/short_turns.h"
 #include "netstack/host/guard.h"
 #include "netstack/local/fast_list.h"
 
@@ -80,6 +81,7 @@ Result<std::unique_ptr<Remote>, std::string> Remote::start(RemoteOptions options
     ::sigfillset(&all);
     ::pthread_sigmask(SIG_SETMASK, &all, nullptr);
     ::pthread_setname_np(::pthread_self(), "fabric");
+    ask_for_short_turns();
     if (::setns(raw->network_.private_netns(), CLONE_NEWNET) < 0) std::abort();
     auto result = raw->open();
     const bool works = static_cast<bool>(result);

@@ -31,6 +31,7 @@
 #include "netstack/base/event_loop.h"
 #include "netstack/base/log.h"
 #include "netstack/base/netns.h"
+#include "netstack/base/short_turns.h"
 #include "netstack/local/fast_list.h"
 #include "sandbox/acceptor.h"
 #include "sandbox/call.h"
@@ -109,6 +110,7 @@ class Supervisor::Core {
     loop_.on_wake([this] { run_posted(); });
     loop_thread_ = std::thread{[this] {
       block_signals();
+      ask_for_short_turns();
       loop_.after(kHousekeeping, [this] { keep_house(); });
       loop_.run();
       loop_containers_.clear();
@@ -290,6 +292,7 @@ class Supervisor::Core {
 
   void serve(ContainerThread& self, const std::shared_ptr<Container>& container) {
     block_signals();
+    ask_for_short_turns();
     Worker worker;
     if (network_ != nullptr) {
       enter(network_->private_netns());
