@@ -92,6 +92,7 @@ Result<Arrival> Acceptor::next(Listener& listener, int socket, Worker& worker) c
     // The address must come from accept itself: a connection that was reset in the queue, as those
     // of upgraded clients are, has no peer any more for getpeername(2).
     SockAddress peer;
+    const Remote::Accepting until_expected{services_->remote};
     auto tcp = worker.calls.accept(socket, 0, &peer);
     if (!tcp) return tcp.error();
     Arrival arrival;

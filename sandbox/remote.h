@@ -89,11 +89,30 @@ class Remote final : private control::Delegate {
   /// gets the answer.
   bool take_over(std::uint64_t cookie, const CallId& call);
 
+  /// Held from before a connection is accepted until expect() has been called for it: an offer for
+  /// a connection that is taken from its listener already is not refused meanwhile.
+  class Accepting {
+   public:
+    explicit Accepting(Remote* remote) : remote_{remote} {
+      if (remote_ != nullptr) ++remote_->accepting_;
+    }
+    ~Accepting() {
+      if (remote_ != nullptr) --remote_->accepting_;
+    }
+    Accepting(const Accepting&) = delete;
+    Accepting& operator=(const Accepting&) = delete;
+
+   private:
+    Remote* remote_;
+  };
   /// A connection from a pod whose state is kShunt has been accepted: an offer may come. go_ahead()
   /// must be asked before the program gets the TCP socket, unless data has arrived on that.
   void expect(const Endpoint& client, const Endpoint& server);
   bool keep_waiting(const Endpoint& client, const Endpoint& server, std::chrono::nanoseconds age);
-  /// The offer, if it has come; otherwise none will be taken for this connection any more.
+  /// The offer, if it has come.
+  std::optional<local::Offer> take(local::Mailbox& mailbox, const Endpoint& client,
+                                   const Endpoint& server);
+  /// The same; otherwise none will be taken for this connection any more.
   std::optional<local::Offer> go_ahead(local::Mailbox& mailbox, const Endpoint& client,
                                        const Endpoint& server);
 
@@ -147,6 +166,7 @@ class Remote final : private control::Delegate {
 
   // Server's half. Fabric thread.
   void consider(const std::shared_ptr<Incoming>& offer);
+  void turn_down(const Incoming& offer, control::Refusal why);
   Result<fabric::Ends> make_server_ends(const Incoming& offer);
   void granted(const std::shared_ptr<Incoming>& offer, Result<fabric::Half> half);
   void decide(const control::Route& route, local::Decision decision);
@@ -179,7 +199,8 @@ class Remote final : private control::Delegate {
     Tuple tuple;
     std::shared_ptr<std::atomic<local::Decision>> decision;
   };
-  static bool is_ahead(const Marked& marked);
+  bool is_young(const Marked& marked, Clock::time_point now) const;
+  bool is_ahead(const Marked& marked) const;
   bool impatient(const IpAddress& client) const;  // requires offers_mutex_
   void mark(const Tuple& tuple, Mark mark);       // requires offers_mutex_
   void remember_stream(const local::FastName& name, bool is_client, fabric::Kind kind);
@@ -196,7 +217,9 @@ class Remote final : private control::Delegate {
   std::unordered_map<std::uint64_t, Connecting> connects_;  // by cookie of the TCP socket
 
   mutable std::mutex offers_mutex_;  // marks_, patience_, and what goes into mailboxes
+  std::atomic<int> accepting_{0};
   std::map<Tuple, Marked> marks_;
+  std::size_t prune_marks_at_ = 0;
   std::unordered_map<IpAddress, Patience> patience_;
 
   std::shared_ptr<Unclaimed> unclaimed_ = std::make_shared<Unclaimed>();

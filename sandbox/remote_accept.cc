@@ -27,13 +27,14 @@ using local::Decision;
 using namespace std::chrono_literals;
 
 constexpr auto kPassLife = 1s;  // between PASS and the accept it is about
-// As with clients of this node: a busy machine. It is only used up where no word comes at all.
-constexpr auto kPatience = 20ms;  // with an accepted connection that no offer has come for
-constexpr auto kMarkLife = 10s;   // longer than any offer is under way
+// A busy machine: two nodes' shims have to get their turns. It is only used up where no word comes
+// at all, and that not often: see Patience.
+constexpr auto kPatience = 100ms;  // with an accepted connection that no offer has come for
+constexpr auto kMarkLife = 3s;     // longer than any offer is under way
 constexpr std::size_t kMostMarks = 16384;
-constexpr auto kNotYet = 300us;  // the last packet of the handshake may be under way
-constexpr std::int64_t kTries = 12;
-constexpr std::int64_t kTriesOfAccepted = 3;
+constexpr std::size_t kFewMarks = 64;  // are not worth looking through
+constexpr auto kNotYet = 300us;        // the last packet of the handshake may be under way
+constexpr std::int64_t kTries = 24;
 constexpr int kVain = 3;
 constexpr std::chrono::milliseconds kLongestPause{60'000};
 
@@ -74,10 +75,23 @@ void Remote::on_offer(const Route& route, const control::Offer& offer) {
   consider(incoming);
 }
 
+// Whoever has accepted the connection need not wait for an offer any more.
+void Remote::turn_down(const Incoming& incoming, Refusal why) {
+  peers_->refuse(incoming.route, why);
+  {
+    const std::lock_guard guard{offers_mutex_};
+    const auto found = marks_.find({incoming.offer.client, incoming.offer.server});
+    if (found == marks_.end() || found->second.mark != Mark::kExpected) return;
+    found->second.mark = Mark::kPassed;
+  }
+  options_.nudge();
+}
+
 void Remote::consider(const std::shared_ptr<Incoming>& incoming) {
   const control::Offer& offer = incoming->offer;
   std::optional<local::TcpState> state;
-  bool expected = true;
+  bool ahead = false;
+  bool later = false;  // it is being accepted by somebody who has not said yet that it is expected
   {
     // Under the mutex: a mark that lies here for a connection nobody has accepted is of an older
     // one with the same ports.
@@ -87,28 +101,31 @@ void Remote::consider(const std::shared_ptr<Incoming>& incoming) {
     if (state && state->inode == 0 && found != marks_.end() &&
         found->second.mark == Mark::kGoneAhead)
       marks_.erase(found);
-    if (state && state->inode != 0)
-      expected = found != marks_.end() && found->second.mark == Mark::kExpected;
+    if (state && state->inode != 0 &&
+        (found == marks_.end() || found->second.mark != Mark::kExpected)) {
+      ahead = true;
+      later = (found == marks_.end() || !is_ahead(found->second)) && accepting_.load() != 0;
+    }
   }
-  // Neither known nor expected may mean: not yet. The last packet of the handshake is under way, or
-  // whoever has accepted it has not said so.
-  if (!state || !state->established || !expected) {
-    if (++incoming->tries < bound(expected ? kTries : kTriesOfAccepted)) {
+  // Not known may mean: not yet. The last packet of the handshake is under way.
+  const bool unknown = !state || !state->established;
+  if (unknown || ahead) {
+    if ((unknown || later) && ++incoming->tries < bound(kTries)) {
       loop_.after(kNotYet, [this, incoming] { consider(incoming); });
     } else {
-      peers_->refuse(incoming->route, expected ? Refusal::kNotKnown : Refusal::kGoneAhead);
+      turn_down(*incoming, unknown ? Refusal::kNotKnown : Refusal::kGoneAhead);
     }
     return;
   }
   incoming->family = state->family;
   incoming->mailbox = services_.listeners.mailbox(offer.server.port, state->family);
   if (incoming->mailbox == nullptr) {
-    peers_->refuse(incoming->route, Refusal::kNotListening);
+    turn_down(*incoming, Refusal::kNotListening);
     return;
   }
   if (incoming->route.kind == Kind::kHost &&
       services_.listeners.privileged(offer.server.port, state->family)) {
-    peers_->refuse(incoming->route, Refusal::kOther);
+    turn_down(*incoming, Refusal::kOther);
     return;
   }
   fabric::Link* link = peers_->link(incoming->route);
@@ -130,7 +147,7 @@ void Remote::granted(const std::shared_ptr<Incoming>& incoming, Result<fabric::H
   const auto give_up = [&](Refusal why) {
     half = Error{ECANCELED, ""};
     if (fabric::Link* link = peers_->link(route)) link->abandon(route.stream);
-    peers_->refuse(route, why);
+    turn_down(*incoming, why);
   };
   if (!half) {
     log::debug("sandbox", "offer of {}: {}", to_text(route.peer), describe(half.error()));
@@ -226,18 +243,32 @@ void Remote::on_pass(const IpAddress& peer, const Endpoint& client, const Endpoi
   options_.nudge();
 }
 
+// Those of connections that no offer will ever come for are left to this.
+bool Remote::is_young(const Marked& marked, Clock::time_point now) const {
+  return now - marked.at < bound(kMarkLife);
+}
+
 // Old ones are of another connection with the same ports.
-bool Remote::is_ahead(const Marked& marked) {
-  return marked.mark == Mark::kGoneAhead && Clock::now() - marked.at < kMarkLife;
+bool Remote::is_ahead(const Marked& marked) const {
+  return marked.mark == Mark::kGoneAhead && is_young(marked, Clock::now());
 }
 
 void Remote::mark(const Tuple& tuple, Mark mark) {
   const auto now = Clock::now();
-  if (marks_.size() >= kMostMarks) {
-    std::erase_if(marks_, [&](const auto& entry) { return now - entry.second.at > kMarkLife; });
+  if (marks_.size() >= std::max(kFewMarks, prune_marks_at_)) {
+    std::erase_if(marks_, [&](const auto& entry) { return !is_young(entry.second, now); });
     if (marks_.size() >= kMostMarks) marks_.clear();
+    prune_marks_at_ = marks_.size() * 2;
   }
   marks_[tuple] = {mark, now};
+}
+
+std::optional<local::Offer> Remote::take(local::Mailbox& mailbox, const Endpoint& client,
+                                         const Endpoint& server) {
+  const std::lock_guard guard{offers_mutex_};
+  auto offer = mailbox.take(client, server);
+  if (offer) marks_.erase({client, server});  // no other will come for this connection
+  return offer;
 }
 
 bool Remote::impatient(const IpAddress& client) const {
@@ -274,7 +305,10 @@ bool Remote::keep_waiting(const Endpoint& client, const Endpoint& server,
 std::optional<local::Offer> Remote::go_ahead(local::Mailbox& mailbox, const Endpoint& client,
                                              const Endpoint& server) {
   const std::lock_guard guard{offers_mutex_};
-  if (auto offer = mailbox.take(client, server)) return offer;
+  if (auto offer = mailbox.take(client, server)) {
+    marks_.erase({client, server});
+    return offer;
+  }
   mark({client, server}, Mark::kGoneAhead);
   return std::nullopt;
 }

@@ -37,7 +37,7 @@ Verdict judge_remote(const Listener& listener, Arrival& arrival, Peek tcp) {
   Remote& remote = *arrival.remote;
   if (!arrival.offer) {
     if (tcp == Peek::kData) return Verdict::kTcp;  // the program itself has the TCP socket
-    arrival.offer = listener.mailbox->take(arrival.client, arrival.server);
+    arrival.offer = remote.take(*listener.mailbox, arrival.client, arrival.server);
     if (!arrival.offer && alive && remote.keep_waiting(arrival.client, arrival.server, age))
       return Verdict::kWait;
     if (!arrival.offer)
