@@ -125,7 +125,7 @@ void read_io(const std::string& folder, Metrics& metrics) {
 
 void read_hugetlb(const std::string& folder, Metrics& metrics) {
   for (const std::string& size : huge_page_sizes(folder, ".current")) {
-    const std::string stem = folder + "/hugetlb." + size;
+    const std::string stem = (folder + "/hugetlb.").append(size);
     HugeTlbStat& stat = *metrics.add_hugetlb();
     stat.set_pagesize(size);
     stat.set_current(number_of(stem + ".current"));
