@@ -14,7 +14,7 @@ import harness
 import leftovers
 from harness import LONG, QUICK
 from lib import fabrics, programs
-from pods import Image, PodPair, PodTest, wait_until
+from pods import ACCEPTED_FAST, Image, PodPair, PodTest, wait_until
 
 _SOURCE = os.path.join(os.path.dirname(os.path.realpath(__file__)), "measure", "integrity.c")
 PORT, KILLING_PORT = 7300, 7310
@@ -180,8 +180,13 @@ class Integrity(PodTest):
             twin.client_container(self.image)
             self.publish(twin.address)
             cut = pool.submit(self.cut_off, twin, connections, megabytes)
-            wait_until(lambda: self.paths(twin.server).get("accepted-fast", 0) > 20,
-                       "connections to the new pod", 30)
+            try:
+                wait_until(lambda: sum(self.paths(twin.server).get(path, 0)
+                                       for path in ACCEPTED_FAST) > 20,
+                           "connections to the new pod", 30)
+            except TimeoutError:
+                self.publish(pair.address)  # the others, too, are to come to an end
+                raise
         self.publish(pair.address)
         cut.result()
 
