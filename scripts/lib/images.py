@@ -7,6 +7,7 @@ tar that `ctr image import` takes, built once for a given content and kept in th
 """
 
 import dataclasses
+import functools
 import hashlib
 import io
 import json
@@ -43,8 +44,10 @@ class Image:
 
     def archive(self):
         """Path of the OCI layout archive; built if the cache does not hold it."""
-        if self.name in ARCHIVES:
-            return ARCHIVES[self.name]
+        return ARCHIVES[self.name] if self.name in ARCHIVES else self._archive()
+
+    @functools.cache
+    def _archive(self):
         unpacked = unpack(self.packages)
         entries = self._entries(unpacked)
         key = hashlib.sha256(repr((3, dataclasses.astuple(self))).encode())
