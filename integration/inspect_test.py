@@ -21,10 +21,11 @@ class Inspect(PodTest):
                                       pair.address, str(PORT), "--hold", "1000", image=DIAL)
 
     def connections(self, pod, count):
-        """Those of the pod, once there are so many."""
+        """Those of the pod, once there are so many. One that no process has taken yet has no age."""
         def seen():
             found = self.shown(pod)["connections"]
-            return found if len(found) == count else None
+            ready = len(found) == count and all(each["age_s"] is not None for each in found)
+            return found if ready else None
         return wait_until(seen, f"{count} connections", 30)
 
     def test_a_connection_has_an_age_and_a_peer(self):

@@ -76,7 +76,8 @@ class Faults(TwoNodes):
         self.assertLess(time.monotonic() - begin, 3)
         subprocess.run(['ip', 'netns', 'exec', self.pods[1], 'nft', 'delete', 'table', 'inet', 'cut'], check=True)
         time.sleep(8)  # redialled with growing pauses, of at most 5 s
-        self.assertEqual(client.ask('new')[0], 'hello')
+        for _ in range(3):  # one may be late on a busy machine
+            self.assertEqual(client.ask('new')[0], 'hello')
         paths = client.end()
         self.assertGreaterEqual(paths.get('over-host', 0), 2, paths)
 
