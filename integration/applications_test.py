@@ -30,8 +30,9 @@ class Applications(PodTest):
         self.used += [pair.server, pair.client]
         return pair
 
-    def watched(self, function):
-        """function(), and the fast connections that inspect showed meanwhile, as a set."""
+    def watched(self, function, enough=0, then=None):
+        """function(), and the fast connections that inspect showed meanwhile, as a set. When there are
+        `enough`, then()."""
         seen = set()
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             running = pool.submit(function)
@@ -39,6 +40,9 @@ class Applications(PodTest):
                 for node in {self.node, self.client_node}:
                     for pod in inspected(node):
                         seen |= {(each["local"], each["remote"]) for each in pod["connections"]}
+                if then and len(seen) >= enough:
+                    then()
+                    then = None
                 time.sleep(0.02)
         return running.result(), seen
 
@@ -84,10 +88,13 @@ class Applications(PodTest):
         pair.serve("memcached", "memcached", "-u", "root", "-t", "4", "-l", "0.0.0.0",
                    image=apps.MEMCACHED)
         pair.wait_port(11211)
-        said, seen = self.watched(lambda: pair.call(
-            apps.PYTHON, "python3", "/cached.py", pair.address, "11211", "20", "1000"))
+        both_ends = 2 * 20
+        said, seen = self.watched(
+            lambda: pair.call(apps.PYTHON, "python3", "/cached.py", pair.address, "11211", "20",
+                              "1000", "/tmp/seen"),
+            both_ends, lambda: pair.call(apps.PYTHON, "touch", "/tmp/seen"))
         self.assertEqual("right: 1000\n", said)
-        self.assertEqual(2 * 20, len(seen))  # both ends of each
+        self.assertEqual(both_ends, len(seen))
         self.assert_fast(20)
 
     def test_postgresql(self):
