@@ -14,6 +14,7 @@ import harness
 import integrity_test
 from harness import LONG
 from lib import fabrics, network
+from pods import PodTest, inspected, wait_until
 
 
 WAIT = "100ms"  # other things may be going on here, too
@@ -69,6 +70,28 @@ class GuestsOnKernelPath(Guests):
         self.assertLess(paths.get("upgraded", 0), guests)
 
 
+class Inspected(AcrossNodes, PodTest):
+    fabric = "host"
+
+    def test_bytes_that_nobody_has_read(self):
+        """They lie in a socket of the node, and are shown all the same."""
+        pair = self.pair(configs=self.configs)
+        pair.serve("deaf", "nc", "-ll", "-p", "80", "-e", "sleep", "1000", image="busybox")
+        pair.wait_port(80)
+        started = []
+
+        def seen():
+            # The first connection may be the kernel's own.
+            if len(started) < 5:
+                started.append(self.client_node.cri.run_container(
+                    pair.client, f"talker-{len(started)}", "sh", "-c",
+                    f"(echo hello; sleep 1000) | nc {pair.address} 80", image="busybox"))
+            shown, = inspected(self.node, pair.server.id)
+            return [each["unread_bytes"] for each in shown["connections"] if each["fabric"] == "host"]
+
+        self.assertEqual({len("hello\n")}, set(wait_until(seen, "a connection over host", 30, interval=0.5)))
+
+
 class Integrity(AcrossNodes, integrity_test.Integrity):
     for _name in dir(integrity_test.Integrity):
         if _name.startswith("test_"):
@@ -111,8 +134,9 @@ def _over_each_fabric():
             yield made
 
 
-_CASES = [*_over_each_fabric(), GuestsOnKernelPath]
-_SHORT = {"test_redis", "test_nginx_and_curl", "test_processes_killed"}
+_CASES = [*_over_each_fabric(), GuestsOnKernelPath, Inspected]
+_SHORT = {"test_redis", "test_nginx_and_curl", "test_processes_killed",
+          "test_bytes_that_nobody_has_read"}
 
 
 def load_tests(loader, *_):

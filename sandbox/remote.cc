@@ -247,7 +247,24 @@ void Remote::remember_stream(const local::FastName& name, bool is_client, fabric
     }
     prune_streams_at_ = std::max(kFirstPrune, streams_.size() * 2);
   }
-  streams_.push_back({{name, is_client}, kind, 0});
+  streams_.push_back({{name, is_client}, kind, 0, {}});
+}
+
+std::vector<RemoteView::Stream> Remote::host_streams() {
+  std::vector<RemoteView::Stream> streams;
+  for (const HostSockets::Entry& entry : sockets_.all())
+    streams.push_back({entry.stands_for, fabric::Kind::kHost, entry.inode, {}});
+  if (streams.empty()) return streams;
+  const InNetns inside{options_.node_netns.get()};
+  if (!inside.entered()) return streams;
+  auto diag = local::TcpDiag::open();
+  if (!diag) return streams;
+  const auto queues = diag->queues();
+  if (!queues) return streams;
+  for (RemoteView::Stream& stream : streams)
+    if (const auto found = queues->find(stream.inode); found != queues->end())
+      stream.queues = found->second;
+  return streams;
 }
 
 RemoteView Remote::view() {
@@ -258,8 +275,7 @@ RemoteView Remote::view() {
     for (const OfferedFabric& entry : fabrics_)
       result.fabrics.push_back({entry.name, entry.fabric != nullptr, entry.why});
     result.peers = peers_->view();
-    for (const HostSockets::Entry& entry : sockets_.all())
-      result.streams.push_back({entry.stands_for, fabric::Kind::kHost, entry.inode});
+    result.streams = host_streams();
     {
       const std::lock_guard guard{streams_mutex_};
       result.streams.insert(result.streams.end(), streams_.begin(), streams_.end());

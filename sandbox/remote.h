@@ -29,6 +29,7 @@
 #include "netstack/base/event_loop.h"
 #include "netstack/control/peers.h"
 #include "netstack/local/mailbox.h"
+#include "netstack/local/tcp_diag.h"
 #include "sandbox/call.h"
 #include "sandbox/fabrics.h"
 #include "sandbox/host_sockets.h"
@@ -54,7 +55,9 @@ struct RemoteView {
   struct Stream {
     local::FastSocket socket;
     fabric::Kind kind{};
-    std::uint32_t inode = 0;  ///< of a host socket; those of others are found by their names
+    // Of a host socket; those of others are found by their names.
+    std::uint32_t inode = 0;
+    local::TcpDiag::Queues queues{};
   };
   std::string why_not;  ///< empty: it works
   std::vector<Offered> fabrics;
@@ -147,6 +150,7 @@ class Remote final : private control::Delegate {
 
   Remote(RemoteOptions options, PodNetwork& network, Services& services);
   Result<Done, std::string> open();  // fabric thread, in the beginning
+  std::vector<RemoteView::Stream> host_streams();
   static Result<UniqueFd> listen_as(const std::string& name);
   void post(MoveFunction<void()> work);
   void run_posted();

@@ -402,6 +402,8 @@ class Supervisor::Core {
         connection.kind = config::Pair::kTcp;
         connection.fabric = fabric::name(stream.kind);
         connection.inode = stream.inode;
+        connection.unread_bytes = stream.queues.unread;
+        connection.unsent_bytes = stream.queues.unsent;
         connection.peer_pod =
             distant[end.is_client ? end.name.server.address : end.name.client.address];
         result.connections.push_back(std::move(connection));

@@ -12,6 +12,7 @@ Input and output are lines, so that whoever runs it decides when what happens.
 """
 
 import ctypes
+import errno
 import mmap
 import os
 import select
@@ -80,6 +81,7 @@ def client(address, port):
     new          connects, says hello, keeps the connection
     talk [I]     says hello on the last connection, or on the one of this number
     quiet        connects only
+    early        connects without waiting, a socket that only TCP can stand in for, and says what connect said
     hear         waits for something on the last one
     block N B    makes N connections that stop at B bytes, since nobody reads them
     drop         closes all but the first
@@ -97,6 +99,15 @@ def client(address, port):
             block(connect(), int(most))
         return 'blocked'
 
+    def early():
+        kept.append(socket.socket())
+        kept[-1].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+        kept[-1].setblocking(False)
+        said = kept[-1].connect_ex((address, int(port)))
+        select.select([], [kept[-1]], [], 30)
+        kept[-1].settimeout(30)
+        return f'{errno.errorcode.get(said, said)} {hello(kept[-1])}'
+
     def drop():
         while len(kept) > 1:
             kept.pop().close()
@@ -104,7 +115,7 @@ def client(address, port):
 
     actions = {'new': lambda: hello(connect()), 'talk': lambda which=-1: hello(kept[int(which)]),
                'quiet': lambda: connect() and 'connected', 'hear': lambda: kept[-1].recv(16).decode() or 'end',
-               'block': blocked, 'drop': drop}
+               'block': blocked, 'drop': drop, 'early': early}
     for line in sys.stdin:
         begin = time.monotonic()
         word, *arguments = line.split()

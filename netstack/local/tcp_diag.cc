@@ -72,4 +72,26 @@ Result<std::uint32_t> TcpDiag::waiting_at(std::uint16_t port) {
   return waiting;
 }
 
+Result<std::unordered_map<std::uint32_t, TcpDiag::Queues>> TcpDiag::queues() {
+  std::unordered_map<std::uint32_t, Queues> result;
+  for (const int family : {AF_INET, AF_INET6}) {
+    inet_diag_req_v2 query{};
+    query.sdiag_family = static_cast<std::uint8_t>(family);
+    query.sdiag_protocol = IPPROTO_TCP;
+    query.idiag_states = 1U << TCP_ESTABLISHED | 1U << TCP_CLOSE_WAIT | 1U << TCP_FIN_WAIT1 |
+                         1U << TCP_FIN_WAIT2 | 1U << TCP_LAST_ACK | 1U << TCP_CLOSING;
+    NetlinkMessage message{SOCK_DIAG_BY_FAMILY, NLM_F_DUMP};
+    message.body(query);
+    const Status asked = socket_.request(message, [&](std::uint16_t, auto payload) {
+      inet_diag_msg answer{};
+      if (payload.size() < sizeof answer) return;
+      std::memcpy(&answer, payload.data(), sizeof answer);
+      if (answer.idiag_inode != 0)
+        result[answer.idiag_inode] = {answer.idiag_rqueue, answer.idiag_wqueue};
+    });
+    if (!asked) return asked.error();
+  }
+  return result;
+}
+
 }  // namespace shunt::local

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <unordered_map>
 
 #include "netstack/base/endpoint.h"
 #include "netstack/base/netlink.h"
@@ -29,6 +30,13 @@ class TcpDiag {
 
   /// Connections waiting to be accepted, over all listeners of a port.
   Result<std::uint32_t> waiting_at(std::uint16_t port);
+
+  struct Queues {
+    std::uint32_t unread = 0;  ///< bytes that arrived and were not read
+    std::uint32_t unsent = 0;  ///< bytes written that the other side has not acknowledged
+  };
+  /// Of all connections that a process holds, by inode. The kernel looks at every one: for people.
+  Result<std::unordered_map<std::uint32_t, Queues>> queues();
 
  private:
   explicit TcpDiag(NetlinkSocket socket) : socket_{std::move(socket)} {}
