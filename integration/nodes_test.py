@@ -49,6 +49,22 @@ class Faults(TwoNodes):
         self.assertNotIn('over-host', ways)
         self.assertGreater(ways.get('privileged', 0), 0)
 
+    def test_a_server_does_not_wait_for_what_will_not_come(self):
+        """A port that the program chose leaves its connection to the kernel, and the server is told."""
+        server = self.half(1, 'greeter', '7000')
+        self.assertEqual(server.line(), 'ready')
+        client = self.half(0, 'client', across.PODS[1], '7000')
+        self.assertEqual(client.line(), 'ready')
+        for _ in range(3):
+            self.assertEqual(client.ask('quiet')[0], 'connected')
+            self.assertEqual(client.ask('hear')[0], 'hello')
+        answers = [client.ask('bound') for _ in range(3)]
+        self.assertEqual({'hello'}, {what for what, _ in answers})
+        self.assertLess(min(seconds for _, seconds in answers), 0.09)  # it would wait for 0.1 s, each time
+        ways = client.end()
+        self.assertGreater(ways.get('over-host', 0), 0)
+        self.assertEqual(3, ways.get('unusual-option', 0))
+
     def test_the_server_process_is_killed(self):
         server, client = self.pair()
         self.assertEqual(client.ask('new')[0], 'hello')

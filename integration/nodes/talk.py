@@ -1,6 +1,7 @@
 """One half of a conversation between two pods; nodes_test.py runs it under supervision.
 
   talk.py server PORT            answers everything with the same
+  talk.py greeter PORT           says hello first
   talk.py reluctant PORT         listens, never accepts, and closes
   talk.py client ADDRESS PORT    does what the lines of its input say, and says what happened
   talk.py sink PORT N SECONDS, crowd ADDRESS PORT N
@@ -49,6 +50,15 @@ def server(port):
         threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
 
 
+def greeter(port):
+    listener = socket.create_server(('0.0.0.0', int(port)), backlog=64)
+    print('ready', flush=True)
+    kept = []
+    while True:
+        kept.append(listener.accept()[0])
+        kept[-1].sendall(b'hello')
+
+
 def reluctant(port):
     """Never accepts, and does not listen any more after a line of input."""
     listener = socket.create_server(('0.0.0.0', int(port)), backlog=64)
@@ -81,6 +91,7 @@ def client(address, port):
     new          connects, says hello, keeps the connection
     talk [I]     says hello on the last connection, or on the one of this number
     quiet        connects only
+    bound        connects from a port that the program has chosen, and waits for something
     early        connects without waiting, a socket that only TCP can stand in for, and says what connect said
     hear         waits for something on the last one
     block N B    makes N connections that stop at B bytes, since nobody reads them
@@ -99,6 +110,13 @@ def client(address, port):
             block(connect(), int(most))
         return 'blocked'
 
+    def bound():
+        with socket.socket() as free:
+            free.bind(('', 0))
+            source = free.getsockname()
+        kept.append(socket.create_connection((address, int(port)), source_address=source))
+        return kept[-1].recv(16).decode()
+
     def early():
         kept.append(socket.socket())
         kept[-1].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
@@ -115,7 +133,7 @@ def client(address, port):
 
     actions = {'new': lambda: hello(connect()), 'talk': lambda which=-1: hello(kept[int(which)]),
                'quiet': lambda: connect() and 'connected', 'hear': lambda: kept[-1].recv(16).decode() or 'end',
-               'block': blocked, 'drop': drop, 'early': early}
+               'block': blocked, 'drop': drop, 'early': early, 'bound': bound}
     for line in sys.stdin:
         begin = time.monotonic()
         word, *arguments = line.split()
@@ -220,4 +238,5 @@ def escape(address, port, victim, victim_port):
         print('not reached', reached, error.errno, flush=True)
 
 
-{'server': server, 'reluctant': reluctant, 'client': client, 'sink': sink, 'crowd': crowd, 'escape': escape}[sys.argv[1]](*sys.argv[2:])
+{'server': server, 'greeter': greeter, 'reluctant': reluctant, 'client': client, 'sink': sink, 'crowd': crowd,
+ 'escape': escape}[sys.argv[1]](*sys.argv[2:])

@@ -41,6 +41,28 @@ int socket_number(int socket, int option) {
   return value;
 }
 
+/// The source address that a connection from `bound` will have; nothing if that is not certain.
+std::optional<Endpoint> source_of(const PodNetwork& network, const Endpoint& bound,
+                                  const Endpoint& target) {
+  if (!is_unspecified(bound.address)) return bound;
+  std::optional<Endpoint> source;
+  for (const IpAddress& address : network.addresses()) {
+    if (is_v4(address) != is_v4(target.address)) continue;
+    if (source) return std::nullopt;
+    source = Endpoint{address, bound.port};
+  }
+  return source;
+}
+
+/// No offer will come for this connection: the server's shim need not wait for one.
+void pass(Remote& remote, const std::optional<Endpoint>& source, const Endpoint& target) {
+  if (!source) return;
+  local::FastName name;
+  name.client = *source;
+  name.server = name.service = target;
+  remote.pass(name);
+}
+
 Reply kernel(Call& call, Path reason) {
   call.services.statistics.count(reason);
   return RunInKernel{};
@@ -136,8 +158,10 @@ Reply on_connect(Call& call) {
   SockAddress bound;
   bound.length = sizeof bound.storage;
   if (::getsockname(socket->get(), bound.get(), &bound.length) < 0) return RunInKernel{};
-  if (const auto chosen = from_sockaddr(bound.bytes()); chosen && chosen->port != 0)
+  if (const auto chosen = from_sockaddr(bound.bytes()); chosen && chosen->port != 0) {
+    if (state == State::kShunt) pass(*remote, source_of(*network, *chosen, *target), *target);
     return kernel(call, Path::kUnusualOption);
+  }
   const auto noted = call.services.notes.get(*cookie);
   if (must_stay(socket->get(), *info, *noted)) return kernel(call, Path::kUnusualOption);
   if (!network->options().loopback && network->is_own(target->address))
@@ -161,6 +185,7 @@ Reply on_connect(Call& call) {
     network->table().commit(*call.worker.line, ticket);
     const bool slow = started.error == EINPROGRESS;
     call.services.statistics.count(slow ? Path::kSlowHandshake : Path::kConnectFailed);
+    if (slow && state == State::kShunt) pass(*remote, local_endpoint(socket->get()), *target);
     if (slow && !nonblocking) return RunInKernel{};
     return Fail{started.error};
   }
