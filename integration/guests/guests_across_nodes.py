@@ -6,6 +6,8 @@
 Two network namespaces joined by a veth pair are the nodes; each has a bridge with one pod, and a VXLAN
 device joins the bridges. LAUNCHER (shunt-launch) supervises each half, with fabrics.enabled [FABRIC]. What
 they print is compared with a native run (see run_guests.py). Needs root; exits with 77 without.
+
+verbs needs a device, as in scripts/rdma-guest: both nodes use it, each by its address there.
 """
 
 import os
@@ -50,12 +52,13 @@ def main():
     nodes = [f'across-{os.getpid()}-node{i}' for i in range(2)]
     pods = [f'across-{os.getpid()}-pod{i}' for i in range(2)]
     here = os.path.dirname(os.path.abspath(__file__))
+    patience = '--wait 5000' if fabric == 'verbs' else ''  # an emulated machine is slow
     try:
         make(nodes, pods)
         with tempfile.TemporaryDirectory(prefix='guests-across-') as state:
             os.mkdir(f'{state}/window')
             halves = [f'nsenter --net=/run/netns/{node} {launcher} --fabrics {fabric} --window {state}/window '
-                      f'--state {state}/{i} --pod {pod} --netns {pod} --'
+                      f'--state {state}/{i} --pod {pod} --netns {pod} {patience} --'
                       for i, (node, pod) in enumerate(zip(nodes, pods))]
             # One at a time: each launcher is a supervisor, and a pod has one.
             done = subprocess.run(

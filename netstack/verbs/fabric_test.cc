@@ -6,17 +6,19 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 
 #include "netstack/verbs/bootstrap.h"
 #include "netstack/verbs/fabric_pair.h"
 #include "netstack/verbs/joined.h"
+#include "netstack/verbs/watched.h"
 
 namespace shunt::verbs {
 namespace {
 
 struct Fixture {
   EventLoop loop;
-  std::unique_ptr<Calls> calls = test_calls();
+  std::unique_ptr<Watched> calls = std::make_unique<Watched>(test_calls());
   std::unique_ptr<FabricPair> pair;
   int dialled_failed = 0;
   int listened_failed = 0;
@@ -32,7 +34,11 @@ struct Fixture {
     pair.reset();
     CHECK(calls->live == 0);
   }
-  Fake& fake() const { return static_cast<Fake&>(*calls); }
+  Fake& fake() const { return static_cast<Fake&>(calls->inner()); }
+  void drop() const {
+    FabricPair::drop(pair->dialled);
+    FabricPair::drop(pair->listened);
+  }
 
   bool until(const std::function<bool()>& done, int seconds = 10) {
     bool late = false;
@@ -239,10 +245,9 @@ TEST_CASE("memory that is used up is no memory for streams, and the link goes on
   for (const Stream& stream : streams) CHECK(exchange(f, stream));
 }
 
-TEST_CASE("a queue pair in error resets the streams of its link only") {
+TEST_CASE("a device that breaks a queue pair resets the streams of its link") {
   if (real_device()) return;
   Fixture f;
-  Fixture other;
   REQUIRE(f.pair->link());
   REQUIRE(f.up());
   const Stream stream = connect(f, 1);
@@ -253,17 +258,67 @@ TEST_CASE("a queue pair in error resets the streams of its link only") {
   CHECK(f.until([&] { return f.dialled_failed != 0 && f.listened_failed != 0; }));
 }
 
-TEST_CASE("a key that opens nothing any more resets the streams") {
-  if (real_device()) return;
+TEST_CASE("what breaks resets the streams of its link in time, no others, and a new link works") {
+  Fixture bystander;
+  REQUIRE(bystander.pair->link());
+  const Stream aside = connect(bystander, 1);
   Fixture f;
   REQUIRE(f.pair->link());
   REQUIRE(f.up());
-  const Stream stream = connect(f, 1);
-  CHECK(exchange(f, stream));
-  for (const std::uint32_t key : f.fake().remote_keys()) f.fake().revoke(key);
-  CHECK(::send(stream.client.get(), "ping", 4, MSG_NOSIGNAL) == 4);
-  CHECK(read_error(f, stream.client) == ECONNRESET);
-  CHECK(read_error(f, stream.server) == ECONNRESET);
+  // Ids of a lane each.
+  const std::array streams{connect(f, 1), connect(f, 3), connect(f, 5), connect(f, 7)};
+  for (const Stream& stream : streams) CHECK(exchange(f, stream));
+  std::chrono::milliseconds bound{};
+  int error = ECONNRESET;  // of the side that notices
+  const auto write_all = [&] {
+    for (const Stream& stream : streams)
+      (void)::send(stream.client.get(), "ping", 4, MSG_NOSIGNAL | MSG_DONTWAIT);
+  };
+  auto began = EventLoop::Clock::now();
+  SUBCASE("a queue pair that is put into error") {
+    f.calls->break_first_pair();
+    write_all();
+    bound = std::chrono::seconds{4};  // the other side's requests are not answered for two
+  }
+  SUBCASE("keys that open nothing any more") {
+    f.calls->revoke_keys();
+    write_all();
+    bound = std::chrono::seconds{1};
+  }
+  SUBCASE("a receiver that is not ready") {
+    f.calls->starve = true;
+    error = ETIMEDOUT;
+    bound = std::chrono::seconds{1};
+    std::array<char, 16> bytes{};
+    CHECK(f.until(
+        [&] {
+          write_all();
+          for (const Stream& stream : streams)
+            (void)::recv(stream.server.get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
+          const bool over = counter(*f.pair->dialled.link, "rnr errors") +
+                                counter(*f.pair->listened.link, "rnr errors") >
+                            0;
+          if (!over) began = EventLoop::Clock::now();
+          return over;
+        },
+        60));
+    f.calls->starve = false;
+  }
+  for (const Stream& stream : streams) {
+    CHECK(read_error(f, stream.client) == ECONNRESET);
+    CHECK(read_error(f, stream.server) == ECONNRESET);
+  }
+  const auto took =
+      std::chrono::duration_cast<std::chrono::milliseconds>(EventLoop::Clock::now() - began);
+  MESSAGE("all reset after " << took.count() << " ms");
+  CHECK(took < (real_device() ? 5 * bound : bound));  // emulated
+  CHECK(f.until([&] { return f.dialled_failed != 0 && f.listened_failed != 0; }));
+  CHECK((f.dialled_failed == error || f.listened_failed == error));
+  CHECK(exchange(bystander, aside));
+  f.drop();
+  REQUIRE(f.pair->link());
+  REQUIRE(f.up());
+  CHECK(exchange(f, connect(f, 1)));
 }
 
 TEST_CASE("a port that goes down ends links after a while, and refuses new ones") {

@@ -1,7 +1,7 @@
 // Two nodes, each with a device of its own, in two machines: streams between them, and what breaks
 // them. Runs on both at once:
 //
-//   scripts/rdma-guest --nodes 2 -- build/dev/netstack/verbs_two_nodes run|kill|down
+//   scripts/rdma-guest --nodes 2 -- build/dev/netstack/verbs_two_nodes run|kill|down|deaf
 //
 //   run   4 MiB each way, byte by byte
 //   kill  the program of node 2 vanishes: node 1's link fails by itself, in time
@@ -9,6 +9,8 @@
 //         own requests if any are under way; if its ring is full none are, and it learns of it when
 //         node 2 can speak again (in a shim the control connection's silence tells, after six
 //         seconds). When the interface is up a new link of the same fabrics works
+//   deaf  node 2 hears nothing any more, node 1 hears it: neither gets an answer, and both links
+//         fail by that, in time; when it hears again a new link works
 //
 // Environment: NODE (1 or 2), ADDRESS, PEER. The control connection is TCP on port 7499; that it
 // breaks as well is not taken notice of: only the device's word counts here.
@@ -257,6 +259,14 @@ void set_interface(const char* state) {
   if (std::system(command.c_str()) != 0) die("ip link");
 }
 
+void set_deaf(bool deaf) {
+  const char* const command = deaf ? "nft 'add table inet deaf; add chain inet deaf i { type "
+                                     "filter hook input priority 0; };"
+                                     " add rule inet deaf i iifname != lo drop'"
+                                   : "nft delete table inet deaf";
+  if (std::system(command) != 0) die("nft");
+}
+
 int run(const std::string& mode) {
   const bool first = std::string{std::getenv("NODE")} == "1";
   Node node{first};
@@ -268,15 +278,16 @@ int run(const std::string& mode) {
     if (!first) std::_Exit(EXIT_SUCCESS);
     return node.until_over(std::chrono::seconds{30}) == ETIMEDOUT ? EXIT_SUCCESS : EXIT_FAILURE;
   }
-  if (!first) set_interface("down");
+  const bool deaf = mode == "deaf";
+  if (!first) deaf ? set_deaf(true) : set_interface("down");
   const int error = node.until_over(std::chrono::seconds{30});
   if (error != ETIMEDOUT && error != ENETDOWN && error != ECONNRESET)
     die("link: " + errno_name(error));
   node.drop_link();
   if (!first) {
     // Down for long enough that node 1 has only its own device to learn it from.
-    std::this_thread::sleep_for(std::chrono::seconds{8});
-    set_interface("up");
+    std::this_thread::sleep_for(std::chrono::seconds{deaf ? 2 : 8});
+    deaf ? set_deaf(false) : set_interface("up");
   }
   node.join();
   node.transfer(kShort);
