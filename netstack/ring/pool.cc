@@ -19,6 +19,7 @@ Pool::Slab* Pool::committed_slab(std::uint32_t offset) {
   const auto it = slabs_.find(start);
   if (it != slabs_.end()) return &it->second;
   const auto key = mover_.commit(start);
+  without_memory_ = !key;
   if (!key) return nullptr;
   return &slabs_.emplace(start, Slab{*key, 0}).first->second;
 }
@@ -39,8 +40,15 @@ std::optional<Pool::Grant> Pool::take(std::uint32_t size) {
   return Grant{{offset, size}, slab->key};
 }
 
+bool Pool::spent() {
+  if (total_ - held_ < total_ / 64) return true;
+  return without_memory_ && !free_.back().empty() &&
+         committed_slab(*free_.back().begin()) == nullptr;
+}
+
 void Pool::give(Extent ring) {
   held_ -= ring.size;
+  without_memory_ = false;
   const std::uint32_t slab = ring.offset - ring.offset % slab_;
   const auto it = slabs_.find(slab);
   std::uint32_t offset = ring.offset;

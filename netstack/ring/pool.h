@@ -28,6 +28,10 @@ class Pool {
   /// Gives back what take() gave.
   void give(Extent ring);
 
+  /// Whether there would be no ring for one more stream: nearly all are out, or what is left has no
+  /// memory behind it (other links may hold that). Asks for some again if there was none.
+  bool spent();
+
   std::uint64_t total() const { return total_; }
   std::uint64_t held() const { return held_; }  ///< bytes in rings that are out
   std::uint64_t committed() const { return std::uint64_t{slabs_.size()} * slab_; }
@@ -49,6 +53,7 @@ class Pool {
   std::uint32_t slab_;
   std::uint64_t total_;
   std::uint64_t held_ = 0;
+  bool without_memory_ = false;                ///< the last commit failed
   std::vector<std::set<std::uint32_t>> free_;  ///< by order; lowest offsets first, to stay dense
   std::unordered_map<std::uint32_t, Slab> slabs_;  ///< the committed ones, by offset
 };

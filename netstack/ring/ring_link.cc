@@ -94,7 +94,7 @@ Result<Stream*> RingLink::add(fabric::StreamId id, fabric::MakeEnds& make, Uniqu
   if (ids_.used(id)) return Error{EPROTO, "stream id used before"};
   if (streams_.size() >= options_.streams) return Error{ENOBUFS, "streams"};
   // Without a ring a stream would crawl; the kernel's path is better then.
-  if (pool_.total() - pool_.held() < pool_.total() / 64) {
+  if (pool_.spent()) {
     ++counters_.no_memory;
     return Error{ENOBUFS, "ring memory"};
   }

@@ -90,6 +90,31 @@ Stream connect(Fixture& f, fabric::StreamId id) {
   return {std::move(client.application), std::move(server.application)};
 }
 
+/// Adds a stream; 0, or the errno with which either side refuses it.
+int add(Fixture& f, fabric::StreamId id, std::vector<Stream>& streams) {
+  int error = 0;
+  Stream stream;
+  fabric::Bytes message;
+  const auto keep = [&](UniqueFd& socket) {
+    return [&](Result<fabric::Half> made) {
+      error = made ? 0 : made.error().number;
+      if (!made) return;
+      socket = std::move(made->application);
+      message = std::move(made->message);
+    };
+  };
+  f.pair->dialled.link->open(id, &ends, keep(stream.client));
+  if (error != 0) return error;
+  f.pair->listened.link->accept(id, message, &ends, keep(stream.server));
+  if (error != 0) {
+    f.pair->dialled.link->abandon(id);
+    return error;
+  }
+  CHECK(f.pair->dialled.link->complete(id, message));
+  streams.push_back(std::move(stream));
+  return 0;
+}
+
 bool exchange(Fixture& f, const Stream& stream) {
   if (::send(stream.client.get(), "ping", 4, MSG_NOSIGNAL) != 4) return false;
   char text[8];
@@ -243,6 +268,31 @@ TEST_CASE("memory that is used up is no memory for streams, and the link goes on
   std::vector<Stream> streams;
   for (fabric::StreamId id = 1; id < 40; id += 2) streams.push_back(connect(f, id));
   for (const Stream& stream : streams) CHECK(exchange(f, stream));
+  // Streams that nobody reads hold all of it.
+  fabric::StreamId next = 41;
+  std::optional<Error> refused;
+  for (; !refused && next < 1000; next += 2) {
+    const int error = add(f, next, streams);
+    if (error != 0) {
+      refused = Error{error, "accept"};
+      break;
+    }
+    std::array<char, 65536> bytes{};
+    CHECK(f.until([&] {
+      const ssize_t sent =
+          ::send(streams.back().client.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      if (sent > 0) f.loop.run_once(1);
+      return sent <= 0;
+    }));
+  }
+  REQUIRE(refused);
+  CHECK(refused->number == ENOBUFS);
+  MESSAGE("refused after " << streams.size() << " streams");
+  CHECK(exchange(f, streams.front()));
+  // Some end: there is room again.
+  streams.resize(streams.size() / 2);
+  CHECK(f.until([&] { return add(f, next += 2, streams) == 0; }));
+  CHECK(exchange(f, streams.back()));
 }
 
 TEST_CASE("a device that breaks a queue pair resets the streams of its link") {
