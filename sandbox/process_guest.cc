@@ -57,7 +57,7 @@ bool take_number(std::string_view text, std::string_view key, int base, T& numbe
 
 PidfdCache::Entry& PidfdCache::entry_of(pid_t tid) {
   Entry& entry = entries_[static_cast<std::size_t>(tid) % kEntries];
-  if (entry.tid != tid || !entry.pidfd.valid()) entry = {tid, open_pidfd(tid), {}, {}};
+  if (entry.tid != tid || !entry.pidfd.valid()) entry = {tid, open_pidfd(tid), {}, {}, {}};
   return entry;
 }
 
@@ -73,10 +73,14 @@ Result<UniqueFd> PidfdCache::fetch(pid_t tid, int number) {
   return Error{ESRCH, "pidfd_getfd"};
 }
 
-int PidfdCache::fdinfo_directory(pid_t tid) {
+int PidfdCache::fdinfo(pid_t tid, int number) {
   Entry& entry = entry_of(tid);
+  if (entry.last.file.valid() && entry.last.number == number) return entry.last.file.get();
   if (!entry.fdinfo.valid()) entry.fdinfo = open_directory(tid, "fdinfo");
-  return entry.fdinfo.get();
+  std::array<char, 16> name{};
+  std::to_chars(name.data(), name.data() + name.size() - 1, number);
+  entry.last = {number, UniqueFd{::openat(entry.fdinfo.get(), name.data(), O_RDONLY | O_CLOEXEC)}};
+  return entry.last.file.get();
 }
 
 int PidfdCache::fd_directory(pid_t tid) {
@@ -106,12 +110,10 @@ Result<UniqueFd> ProcessGuest::fetch(GuestFd number) {
 }
 
 Result<FdInfo> ProcessGuest::info(GuestFd number) {
-  std::array<char, 16> name{};
-  std::snprintf(name.data(), name.size(), "%d", static_cast<int>(number));
-  const UniqueFd file{::openat(cache_.fdinfo_directory(tid_), name.data(), O_RDONLY | O_CLOEXEC)};
-  if (!file.valid()) return last_error("open fdinfo");
-  std::array<char, 256> text{};
-  const ssize_t size = ::read(file.get(), text.data(), text.size());
+  const int file = cache_.fdinfo(tid_, static_cast<int>(number));
+  if (file < 0) return last_error("open fdinfo");
+  std::array<char, 256> text;
+  const ssize_t size = ::pread(file, text.data(), text.size(), 0);
   if (size <= 0) return Error{EIO, "read fdinfo"};
   const std::string_view view{text.data(), static_cast<std::size_t>(size)};
   FdInfo info;

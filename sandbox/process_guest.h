@@ -14,17 +14,24 @@ namespace shunt::sandbox {
 class PidfdCache {
  public:
   Result<UniqueFd> fetch(pid_t tid, int number);
-  /// /proc/TID/fdinfo and /proc/TID/fd (O_PATH); -1 if there are none. Valid until the next call
-  /// with another thread.
-  int fdinfo_directory(pid_t tid);
+  /// /proc/TID/fdinfo/NUMBER, open: read from its beginning it tells about whatever has that number
+  /// now. -1 if there is none. Valid until the next call.
+  int fdinfo(pid_t tid, int number);
+  /// /proc/TID/fd (O_PATH); -1 if there is none. Valid until the next call with another thread.
   int fd_directory(pid_t tid);
 
  private:
+  /// Many programs connect under one number again and again.
+  struct FdInfoFile {
+    int number = -1;
+    UniqueFd file;
+  };
   struct Entry {
     pid_t tid = 0;
     UniqueFd pidfd;
-    UniqueFd fdinfo;
+    UniqueFd fdinfo;  ///< the directory
     UniqueFd fd;
+    FdInfoFile last;
   };
   Entry& entry_of(pid_t tid);
   static constexpr std::size_t kEntries = 16;

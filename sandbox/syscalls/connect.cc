@@ -133,14 +133,15 @@ Reply on_connect(Call& call) {
     return Fail{EISCONN};
   }
   if (call.services.unheard.take(*cookie)) return Return{0};
+  const auto netns = socket_netns_cookie(socket->get());
+  const bool at_home = netns && *netns == network->cookie();
   if (call.services.remote != nullptr) {
-    if (call.services.remote->is_node_socket(socket->get())) return Fail{EISCONN};
+    if (!at_home && call.services.remote->is_node_socket(socket->get())) return Fail{EISCONN};
     if (call.services.remote->take_over(*cookie, call.identity)) return Later{};
   }
-  const auto netns = socket_netns_cookie(socket->get());
   // The private namespace is no place to connect in: every pod's mailbox is there.
   if (netns && *netns == network->private_cookie()) return Fail{EISCONN};
-  if (!netns || *netns != network->cookie() || network->host_network() || call.container().plain)
+  if (!at_home || network->host_network() || call.container().plain)
     return kernel(call, Path::kOtherNamespace);
   if (!call.worker.line) return kernel(call, Path::kTooManyThreads);
   // Shims talk to each other there, and to nobody else.
