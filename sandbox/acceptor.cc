@@ -176,6 +176,7 @@ Reply Acceptor::hand_out(const AcceptRequest& request, Guest& guest,
                     const Status& delivered, UniqueFd fd) mutable {
     if (delivered) {
       services_->statistics.count(path);
+      listener->left_to_kernel.handed_out(path == Path::kAcceptedFromOutside);
       return;
     }
     (fast ? arrival.offer->socket : arrival.tcp) = std::move(fd);
@@ -221,6 +222,17 @@ void Acceptor::knock(Listener& listener) const {
   static_cast<void>(::connect(socket->get(), address.get(), address.length));  // it is waited for
 }
 
+bool Acceptor::has_nothing_of(Listener& listener) {
+  {
+    const std::lock_guard guard{listener.mutex};
+    if (!listener.returned.empty() || !listener.knocks.empty()) return false;
+  }
+  const std::lock_guard guard{mutex_};
+  return !queues_.contains(listener.cookie) &&
+         std::none_of(judging_.begin(), judging_.end(),
+                      [&](const auto& entry) { return entry.second.listener.get() == &listener; });
+}
+
 Reply Acceptor::accept(Call& call, AcceptRequest request, std::shared_ptr<Listener> listener,
                        UniqueFd socket) {
   // Being told that nothing waits is cheaper than trying; but a connection that was handed back is
@@ -249,11 +261,14 @@ Reply Acceptor::accept(Call& call, AcceptRequest request, std::shared_ptr<Listen
 }
 
 // An entry of `ready_` is named by the open file and the number it had here, and vanishes with the
-// file. Always under the same number a listener has one entry; under numbers that grow with the
-// shim's descriptors it would get more and more, until the kernel refuses (some 500: EINVAL).
-Status Acceptor::arm_listener(int socket, std::uint64_t cookie) const {
+// file. A duplicate mostly gets the number that the last one had, and is the entry then. If not, it
+// is given a number that is always the same: under numbers that grow with the shim's descriptors a
+// listener would get more and more entries, until the kernel refuses (some 500: EINVAL).
+Status Acceptor::arm_listener(int socket, Listener& listener) const {
+  if (listener.armed_as < 0) listener.armed_as = socket;
+  if (listener.armed_as == socket) return arm(socket, listener.cookie);
   if (::dup3(socket, place_.get(), O_CLOEXEC) < 0) return last_error("dup3");
-  Status armed = arm(place_.get(), cookie);
+  Status armed = arm(place_.get(), listener.cookie);
   ::dup3(ready_.get(), place_.get(), O_CLOEXEC);  // lets go of the listener
   return armed;
 }
@@ -283,7 +298,7 @@ Reply Acceptor::park(AcceptRequest request, std::shared_ptr<Listener> listener, 
       std::chrono::seconds{timeout.tv_sec} + std::chrono::microseconds{timeout.tv_usec};
   {
     const std::lock_guard guard{mutex_};
-    if (!arm_listener(socket.get(), cookie)) return Fail{ENOBUFS};
+    if (!arm_listener(socket.get(), *listener)) return Fail{ENOBUFS};
     Queue& queue = queues_[cookie];
     queue.listener = std::move(listener);
     queue.calls.push_back(std::move(request));
@@ -352,7 +367,7 @@ std::optional<AcceptRequest> Acceptor::take_parked(std::uint64_t cookie,
     calls.erase(call);
     if (calls.empty()) {
       queues_.erase(found);
-    } else if (!arm_listener(socket.get(), cookie)) {
+    } else if (!arm_listener(socket.get(), *listener)) {
       log::warn("sandbox", "accept: {}", describe(last_error("epoll_ctl")));
     }
     return taken;
@@ -369,7 +384,7 @@ void Acceptor::serve_parked(std::uint64_t cookie) {
   auto arrival = next(*listener, socket.get(), worker_);
   if (!arrival && arrival.error().number == EAGAIN) {  // somebody else was faster
     const std::lock_guard guard{mutex_};
-    if (!arm_listener(socket.get(), cookie)) return;
+    if (!arm_listener(socket.get(), *listener)) return;
     Queue& queue = queues_[cookie];
     queue.listener = std::move(listener);
     queue.calls.push_front(std::move(*request));

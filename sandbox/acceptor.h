@@ -56,6 +56,9 @@ class Acceptor {
   Reply accept(Call& call, AcceptRequest request, std::shared_ptr<Listener> listener,
                UniqueFd socket);
 
+  /// Any thread. Nothing of this listener waits here.
+  bool has_nothing_of(Listener& listener);
+
   /// Any thread: connections that wait for a verdict are judged again.
   void nudge();
 
@@ -81,7 +84,7 @@ class Acceptor {
   void knock(Listener& listener) const;
   Reply park(AcceptRequest request, std::shared_ptr<Listener> listener, UniqueFd socket);
   Status arm(int socket, std::uint64_t key) const;
-  Status arm_listener(int socket, std::uint64_t cookie) const;  // requires mutex_
+  Status arm_listener(int socket, Listener& listener) const;  // requires mutex_
   void set_tick(std::chrono::nanoseconds period) const;
   void wait_for_verdict(AcceptRequest request, std::shared_ptr<Listener> listener, Arrival arrival);
 
@@ -101,7 +104,7 @@ class Acceptor {
   std::function<void(std::function<void()>)> post_;
   Services* services_ = nullptr;
   UniqueFd ready_{::epoll_create1(EPOLL_CLOEXEC)};
-  UniqueFd place_{::fcntl(ready_.get(), F_DUPFD_CLOEXEC, 0)};  // the number of listeners in ready_
+  UniqueFd place_{::fcntl(ready_.get(), F_DUPFD_CLOEXEC, 0)};  // a number for listeners in ready_
   UniqueFd timer_;                         // in ready_; runs while connections are judged
   std::mutex mutex_;                       // the rest; never taken by what it calls
   std::map<std::uint64_t, Queue> queues_;  // by cookie of the listener

@@ -24,6 +24,7 @@ namespace shunt::sandbox {
 
 class Acceptor;
 class EpollCache;
+struct Listener;
 class Listeners;
 class Remote;
 
@@ -52,7 +53,8 @@ struct Worker {
   SocketCalls calls;
   PidfdCache pidfds;
   UniqueFd watch{::epoll_create1(EPOLL_CLOEXEC)};  ///< see LettingGo
-  std::optional<std::size_t> line;  ///< of the node table; without one nothing is upgraded
+  std::optional<std::size_t> line;         ///< of the node table; without one nothing is upgraded
+  std::weak_ptr<Listener> left_to_kernel;  ///< the last one whose accept was
 };
 
 /// Names a call that waits for its answer; may be kept and answered from any thread.

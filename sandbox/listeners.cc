@@ -66,7 +66,15 @@ void Listeners::sweep(PodNetwork* network) {
   const std::lock_guard guard{mutex_};  // before the look: what is entered meanwhile is not listed
   const auto alive = living(living_.get());
   if (!alive) return;
-  std::erase_if(listeners_, [&](const auto& entry) { return !alive->contains(entry.first); });
+  std::erase_if(listeners_, [&](const auto& entry) {
+    Listener& listener = *entry.second;
+    const bool closed = !alive->contains(entry.first);
+    if (network != nullptr && closed)
+      listener.left_to_kernel.end(network->table(), listener.mailbox.get());
+    if (network != nullptr && !closed)
+      listener.left_to_kernel.look_after(network->table(), listener.mailbox.get());
+    return closed;
+  });
   std::erase_if(mailboxes_, [](const auto& entry) { return entry.second.expired(); });
   if (network == nullptr) return;
   for (const auto& [key, weak] : mailboxes_) {

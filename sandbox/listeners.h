@@ -17,6 +17,7 @@
 
 #include "netstack/local/mailbox.h"
 #include "netstack/local/node_table.h"
+#include "sandbox/left_to_kernel.h"
 #include "sandbox/pod_network.h"
 
 namespace shunt::sandbox {
@@ -48,6 +49,8 @@ struct Listener {
   std::shared_ptr<local::Mailbox> mailbox;  ///< null: not published
   /// Its program could reconfigure the node with a socket of the node's network: gets none.
   std::atomic<bool> privileged{false};
+  LeftToKernel left_to_kernel;
+  int armed_as = -1;  ///< the Acceptor's, under its mutex
   std::mutex mutex;
   std::deque<Arrival> returned;  ///< accepted for somebody who went away; next in line
   std::deque<Knock> knocks;

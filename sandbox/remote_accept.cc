@@ -113,6 +113,8 @@ void Remote::consider(const std::shared_ptr<Incoming>& incoming) {
     if ((unknown || later) && ++incoming->tries < bound(kTries)) {
       loop_.after(kNotYet, [this, incoming] { consider(incoming); });
     } else {
+      // Perhaps its listener's accepts are left to the kernel.
+      if (!unknown) network_.table().want(network_.table().own_slot(), offer.server.port);
       turn_down(*incoming, unknown ? Refusal::kNotKnown : Refusal::kGoneAhead);
     }
     return;

@@ -13,24 +13,43 @@ std::string_view name(Ending ending) {
 
 std::string_view name(Path path) {
   constexpr std::array<std::string_view, static_cast<std::size_t>(Path::kCount)> kNames{
-      "upgraded",         "no-candidate",
-      "other-namespace",  "unusual-option",
-      "connect-failed",   "slow-handshake",
-      "loopback-off",     "self-connect",
-      "no-local-pod",     "translated",
-      "not-at-server",    "not-published",
-      "mailbox-full",     "name-in-use",
-      "name-too-long",    "server-went-ahead",
-      "too-many-threads", "shared-socket",
-      "interrupted",      "supervisor-error",
-      "over-host",        "over-window",
-      "over-verbs",       "not-discovered",
-      "no-link",          "fabric-full",
-      "privileged",       "peer-refused",
-      "peer-silent",      "peer-lost",
-      "accepted-fast",    "accepted-over-fabric",
-      "accepted-in-vain", "accepted-from-outside",
-      "accepted-kernel"};
+      "upgraded",
+      "no-candidate",
+      "other-namespace",
+      "unusual-option",
+      "connect-failed",
+      "slow-handshake",
+      "loopback-off",
+      "self-connect",
+      "no-local-pod",
+      "translated",
+      "not-at-server",
+      "not-published",
+      "mailbox-full",
+      "name-in-use",
+      "name-too-long",
+      "left-to-kernel",
+      "server-went-ahead",
+      "too-many-threads",
+      "shared-socket",
+      "interrupted",
+      "supervisor-error",
+      "over-host",
+      "over-window",
+      "over-verbs",
+      "not-discovered",
+      "no-link",
+      "fabric-full",
+      "privileged",
+      "peer-refused",
+      "peer-silent",
+      "peer-lost",
+      "accepted-fast",
+      "accepted-over-fabric",
+      "accepted-in-vain",
+      "accepted-from-outside",
+      "accepted-kernel",
+      "accepted-by-kernel"};
   return kNames[static_cast<std::size_t>(path)];
 }
 
@@ -66,6 +85,8 @@ std::string_view meaning(Path path) {
       return "a living fast connection has the same addresses";
     case Path::kNameTooLong:
       return "the addresses do not fit into a socket name";
+    case Path::kLeftToKernel:
+      return "only strangers came to that server; it was asked to look at its clients again";
     case Path::kServerWentAhead:
       return "the server had stopped waiting for the decision";
     case Path::kTooManyThreads:
@@ -106,6 +127,8 @@ std::string_view meaning(Path path) {
       return "accepted from a client that is no Shunt pod of this node";
     case Path::kAcceptedKernel:
       return "accepted from a pod of this node that did not upgrade";
+    case Path::kAcceptedByKernel:
+      return "calls left to the kernel, since only strangers come, and often";
     case Path::kCount:
       break;
   }

@@ -32,6 +32,7 @@ enum class Path {
   kMailboxFull,
   kNameInUse,  ///< a living fast connection has the same addresses
   kNameTooLong,
+  kLeftToKernel,     ///< the server leaves its accepts to the kernel at the moment
   kServerWentAhead,  ///< the server had stopped waiting for the decision
   kTooManyThreads,   ///< more threads answer calls than the node table has lines for
   kSharedSocket,     ///< another descriptor or process has the socket, too
@@ -54,6 +55,7 @@ enum class Path {
   kAcceptedInVain,       ///< waited for an offer of another node that did not come
   kAcceptedFromOutside,  ///< the client is no Shunt pod of this node
   kAcceptedKernel,       ///< a pod of this node, but without an offer
+  kAcceptedByKernel,     ///< calls that were left to the kernel
   kCount,
 };
 std::string_view name(Path path);     ///< "no-candidate"

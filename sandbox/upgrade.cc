@@ -217,6 +217,10 @@ Reply upgrade(Call& call, Established connection) {
     return call.services.remote->connect(call, std::move(connection), distant->name);
   }
   const Target& target = std::get<Target>(found);
+  if (table.left_to_kernel(target.pod->slot, target.name.server.port)) {
+    table.want(target.pod->slot, target.name.server.port);
+    return stay(Path::kLeftToKernel);
+  }
   const auto& noted = connection.noted;
   const PairKind kind =
       call.container().pair == config::Pair::kTcp || lingers_zero(connection.tcp.get())

@@ -10,6 +10,7 @@ namespace {
 
 constexpr int kBacklog = 65535;      // capped by somaxconn of the private namespace
 constexpr std::size_t kHeld = 4096;  // offers out of the kernel's queue and not yet claimed
+constexpr std::chrono::seconds kUnderWay{10};  // longer than any client waits for an answer
 
 std::optional<Offer> accept_unix(int listener) {
   SockAddress peer;
@@ -115,8 +116,26 @@ bool Mailbox::put(Offer offer) {
   const std::lock_guard guard{mutex_};
   if (offers_.size() >= kHeld) return false;
   offer.taken = std::chrono::steady_clock::now();
+  if (shut_ > 0 || offer.taken < refuses_until_) {
+    refused_at_ = offer.taken;
+    return false;
+  }
   offers_.push_back(std::move(offer));
   return true;
+}
+
+bool Mailbox::shut() {
+  const std::lock_guard guard{mutex_};
+  drain([](const Offer&) { return false; });
+  if (!offers_.empty()) return false;
+  ++shut_;
+  return true;
+}
+
+void Mailbox::open_again() {
+  const std::lock_guard guard{mutex_};
+  --shut_;
+  refuses_until_ = std::chrono::steady_clock::now() + kUnderWay;
 }
 
 bool Mailbox::drop_older(std::chrono::milliseconds age) {

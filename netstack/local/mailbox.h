@@ -62,8 +62,17 @@ class Mailbox {
   /// The offer for this connection, if there is one.
   std::optional<Offer> take(const Endpoint& client, const Endpoint& server);
   void give_back(Offer offer);
-  /// An offer that did not come through the kernel's queue. False: too many lie here.
+  /// An offer that did not come through the kernel's queue. False: too many lie here, or it is
+  /// shut.
   bool put(Offer offer);
+
+  /// From now on nothing is put here, if nothing lies here now (else false). Shut twice, it has to
+  /// be opened twice; and then refuses what may have been under way for a while longer. Offers of
+  /// this node are kept away by the node table meanwhile.
+  bool shut();
+  void open_again();
+  /// When something was last refused because of that.
+  std::chrono::steady_clock::time_point refused_at() const { return refused_at_.load(); }
 
   /// Closes offers that have been lying here for so long. For when no connection waits to be
   /// accepted: whatever they belong to died with a listener of the group. True: some are left.
@@ -79,6 +88,9 @@ class Mailbox {
   std::vector<UniqueFd> tcp_;
   std::mutex mutex_;
   std::vector<Offer> offers_;
+  int shut_ = 0;
+  std::chrono::steady_clock::time_point refuses_until_{};
+  std::atomic<std::chrono::steady_clock::time_point> refused_at_{};
 };
 
 /// What a peek into the receive queue of a stream socket says.

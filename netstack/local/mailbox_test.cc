@@ -79,3 +79,19 @@ TEST_CASE("a mailbox is gone with its listener, and what waits in it hangs up") 
   REQUIRE(!refused);
   CHECK(refused.error().number == ECONNREFUSED);
 }
+
+TEST_CASE("a mailbox in which something lies cannot be shut, and a shut one takes nothing") {
+  const auto mailbox = Mailbox::open(namespace_number(), 83, AF_INET, {});
+  REQUIRE(mailbox);
+  FastName name = connection(40011);
+  name.server.port = name.service.port = 83;
+  UniqueFd client = offered(name);
+  CHECK(!(*mailbox)->shut());
+  auto offer = (*mailbox)->take(name.client, name.server);
+  REQUIRE(offer);
+  CHECK((*mailbox)->shut());
+  CHECK(!(*mailbox)->put(std::move(*offer)));
+  CHECK((*mailbox)->refused_at() != std::chrono::steady_clock::time_point{});
+  (*mailbox)->open_again();
+  CHECK(!(*mailbox)->put({}));  // it may belong to what the kernel has handed out
+}

@@ -14,8 +14,14 @@
 namespace shunt::local {
 namespace {
 
-constexpr std::uint64_t kMagic = 0x32646f6e'746e7568;  // changes with the layout
-constexpr std::size_t kSlots = 1024;                   // pods of a node; Kubernetes' default is 110
+// Changes with the layout, and the second name with it: that is for where the first file is one of
+// another version's. Supervisors that do not understand each other stay apart.
+constexpr std::uint64_t kMagic = 0x33646f6e'746e7568;
+constexpr std::array<const char*, 2> kFiles{"/node", "/node-3"};
+constexpr std::size_t kSlots = 1024;  // pods of a node; Kubernetes' default is 110
+
+constexpr std::size_t kPortWords = 64;
+std::size_t word_of(std::uint16_t port) { return port * 40503U % 65536U / (65536U / kPortWords); }
 
 /// Field 22 of /proc/PID/stat; 0 if there is no such process. With the pid it names a process.
 std::uint64_t start_time(pid_t pid) {
@@ -44,6 +50,11 @@ struct NodeTable::Slot {
   std::array<char, 128> pod_id;
   std::array<IpAddress, kPodAddresses> addresses;
   alignas(64) std::array<std::atomic<std::uint64_t>, kLines> lines;
+  struct Ports {                       // those with the same hash
+    std::atomic<std::int64_t> wanted;  // CLOCK_MONOTONIC, ns
+    std::atomic<std::int64_t> left;    // how many listeners are left to the kernel
+  };
+  std::array<Ports, kPortWords> ports;
 };
 
 struct NodeTable::File {
@@ -60,9 +71,7 @@ NodeTable::Lock::Lock(int fd, std::mutex& mutex) : threads_{mutex}, fd_{fd} {
 }
 NodeTable::Lock::~Lock() { ::flock(fd_, LOCK_UN); }
 
-Result<std::unique_ptr<NodeTable>> NodeTable::open(const std::string& directory) {
-  if (::mkdir(directory.c_str(), 0711) < 0 && errno != EEXIST) return last_error("mkdir");
-  const std::string path = directory + "/node";
+Result<std::unique_ptr<NodeTable>> NodeTable::open_file(const std::string& path) {
   UniqueFd fd{::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)};
   if (!fd.valid()) return last_error("open node table");
   std::mutex unshared;
@@ -82,6 +91,13 @@ Result<std::unique_ptr<NodeTable>> NodeTable::open(const std::string& directory)
   }
   std::unique_ptr<NodeTable> table{new NodeTable{std::move(fd), file}};
   if (file->magic != kMagic) return Error{EPROTONOSUPPORT, "node table of another version"};
+  return table;
+}
+
+Result<std::unique_ptr<NodeTable>> NodeTable::open(const std::string& directory) {
+  if (::mkdir(directory.c_str(), 0711) < 0 && errno != EEXIST) return last_error("mkdir");
+  auto table = open_file(directory + kFiles[0]);
+  if (!table && table.error().number == EPROTONOSUPPORT) table = open_file(directory + kFiles[1]);
   return table;
 }
 
@@ -127,6 +143,7 @@ Status NodeTable::put(const PodRecord& record) {
     if (own_ == SIZE_MAX) return Error{ENOSPC, "node table"};
     // Lines are not reset to 0: a server may hold a ticket of the last owner, and must see it pass.
     for (auto& line : file_->slots[own_].lines) line.store((line.load() + 1) & ~std::uint64_t{1});
+    for (auto& port : file_->slots[own_].ports) port.wanted = port.left = 0;
   }
   Slot& slot = file_->slots[own_];
   slot.supervisor = ::getpid();
@@ -225,6 +242,38 @@ void NodeTable::refuse(const Undecided& since) const {
     std::uint64_t ticket = since.tickets[i];
     if (ticket != 0) file_->slots[since.slot].lines[i].compare_exchange_strong(ticket, ticket + 1);
   }
+}
+
+bool NodeTable::nobody_decides() {
+  const auto pods = all();
+  {
+    const std::lock_guard guard{mutex_};
+    if (indexed_ != file_->generation.load()) return false;  // one may be missing
+  }
+  return std::none_of(pods.begin(), pods.end(),
+                      [this](const auto& pod) { return undecided(pod->slot).any(); });
+}
+
+void NodeTable::leave_to_kernel(std::uint16_t port) {
+  file_->slots[own_].ports[word_of(port)].left.fetch_add(1);
+}
+
+void NodeTable::take_from_kernel(std::uint16_t port) {
+  file_->slots[own_].ports[word_of(port)].left.fetch_sub(1);
+}
+
+bool NodeTable::left_to_kernel(std::size_t slot, std::uint16_t port) const {
+  return file_->slots[slot].ports[word_of(port)].left.load() != 0;
+}
+
+void NodeTable::want(std::size_t slot, std::uint16_t port) const {
+  const std::chrono::nanoseconds now = std::chrono::steady_clock::now().time_since_epoch();
+  file_->slots[slot].ports[word_of(port)].wanted.store(now.count());
+}
+
+std::chrono::steady_clock::time_point NodeTable::wanted_at(std::uint16_t port) const {
+  const std::int64_t at = file_->slots[own_].ports[word_of(port)].wanted.load();
+  return std::chrono::steady_clock::time_point{std::chrono::nanoseconds{at}};
 }
 
 }  // namespace shunt::local

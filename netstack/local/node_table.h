@@ -18,6 +18,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -52,7 +53,7 @@ struct Pod {
 
 class NodeTable {
  public:
-  /// Maps `<directory>/node`, making it if needed.
+  /// Maps `<directory>/node`, making it if needed; where that is another version's, one of our own.
   static Result<std::unique_ptr<NodeTable>> open(const std::string& directory);
   ~NodeTable();
   NodeTable(const NodeTable&) = delete;
@@ -100,8 +101,23 @@ class NodeTable {
   bool decided(const Undecided& since) const;
   /// Decides against whatever of it is still open.
   void refuse(const Undecided& since) const;
+  /// No pod of the node has an undecided connection. False also if that cannot be told.
+  bool nobody_decides();
+
+  // Listeners whose accepts are left to the kernel (sandbox/left_to_kernel.h). A client looks after
+  // its begin() and before it offers, a server says so before it asks nobody_decides(): one of them
+  // sees the other. Ports share words, so that a client may see one that is not meant.
+
+  void leave_to_kernel(std::uint16_t port);
+  void take_from_kernel(std::uint16_t port);
+  bool left_to_kernel(std::size_t slot, std::uint16_t port) const;
+  /// A client would have offered; the server is to take its accepts back.
+  void want(std::size_t slot, std::uint16_t port) const;
+  /// When one of ours was last wanted.
+  std::chrono::steady_clock::time_point wanted_at(std::uint16_t port) const;
 
  private:
+  static Result<std::unique_ptr<NodeTable>> open_file(const std::string& path);
   struct Slot;
   struct File;
   NodeTable(UniqueFd fd, File* file) : fd_{std::move(fd)}, file_{file} {}

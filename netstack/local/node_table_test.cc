@@ -88,3 +88,34 @@ TEST_CASE("either the client decides about a connection or the server refuses it
   table->refuse(table->undecided(slot));
   CHECK(!table->commit(0, third));
 }
+
+TEST_CASE("a listener is left to the kernel only while nobody decides") {
+  const Directory directory;
+  auto server = std::move(*NodeTable::open(directory.path));
+  {
+    const auto guard = server->lock();
+    REQUIRE(server->put(record("server", "198.18.0.2")));
+  }
+  CHECK(server->nobody_decides());
+  auto client = std::move(*NodeTable::open(directory.path));
+  {
+    const auto guard = client->lock();
+    REQUIRE(client->put(record("client", "198.18.0.3")));
+  }
+  const auto ticket = client->begin(0);
+  CHECK(!server->nobody_decides());  // a pod that came since the last look counts
+  CHECK(client->commit(0, ticket));
+  CHECK(server->nobody_decides());
+
+  const std::size_t slot = server->own_slot();
+  CHECK(!client->left_to_kernel(slot, 80));
+  server->leave_to_kernel(80);
+  CHECK(client->left_to_kernel(slot, 80));
+  CHECK(!client->left_to_kernel(client->own_slot(), 80));
+  CHECK(!client->left_to_kernel(slot, 81));
+  const auto before = std::chrono::steady_clock::now();
+  client->want(slot, 80);
+  CHECK(server->wanted_at(80) >= before);
+  server->take_from_kernel(80);
+  CHECK(!client->left_to_kernel(slot, 80));
+}

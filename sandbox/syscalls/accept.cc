@@ -2,6 +2,7 @@
 // handed out.
 //
 //   no TCP listener of the pod's namespace     runs in the kernel
+//   only strangers connect, and often          runs in the kernel; see left_to_kernel.h
 //   unknown flags                              runs in the kernel: EINVAL
 //   nothing to accept, O_NONBLOCK              EAGAIN
 //   nothing to accept, blocking                waits, at most SO_RCVTIMEO: EAGAIN
@@ -26,9 +27,42 @@ bool is(int socket, int option, int wanted) {
   return ::getsockopt(socket, SOL_SOCKET, option, &value, &length) == 0 && value == wanted;
 }
 
+Reply left_to_kernel(Call& call) {
+  call.services.statistics.count(Path::kAcceptedByKernel);
+  return RunInKernel{};
+}
+
+bool kernel_may(Call& call, Listener& listener) {
+  {
+    const std::lock_guard guard{listener.mutex};
+    if (!listener.returned.empty()) return false;  // comes first, and the kernel does not have it
+  }
+  return listener.left_to_kernel.covers(call.guest.tid(), static_cast<int>(call.fd()),
+                                        call.services.network->table(), listener.mailbox.get());
+}
+
+/// Whether this accept is, or from now on may be, left to the kernel.
+bool leave_to_kernel(Call& call, const std::shared_ptr<Listener>& listener, int socket) {
+  LeftToKernel& left = listener->left_to_kernel;
+  local::NodeTable& table = call.services.network->table();
+  bool may = kernel_may(call, *listener);
+  if (!may) left.came_home(call.guest.tid(), table, listener->mailbox.get());
+  if (!may && left.worth_it() && call.services.acceptor.has_nothing_of(*listener) &&
+      left.begin(socket, listener->local.port, table, listener->mailbox.get())) {
+    may = kernel_may(call, *listener);
+    // Without kcmp(2) it never may. Closed meanwhile, nobody would look after it any more.
+    if (!may || call.services.listeners.find(listener->cookie) == nullptr)
+      left.end(table, listener->mailbox.get());
+  }
+  if (may) call.worker.left_to_kernel = listener;
+  return may;
+}
+
 Reply accept_with(Call& call, int flags) {
   PodNetwork* network = call.services.network;
   if (network == nullptr || (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) != 0) return RunInKernel{};
+  if (const auto known = call.worker.left_to_kernel.lock(); known && kernel_may(call, *known))
+    return left_to_kernel(call);
   auto socket = call.guest.fetch(call.fd());
   if (!socket) return RunInKernel{};
   const auto cookie = socket_cookie(socket->get());
@@ -45,6 +79,7 @@ Reply accept_with(Call& call, int flags) {
       listener->privileged = call.container().may_reconfigure_node(call.guest.tid());
   }
   if (!call.guest.waiting()) return Fail{EINTR};  // the descriptor may be another process's
+  if (leave_to_kernel(call, listener, socket->get())) return left_to_kernel(call);
   return call.services.acceptor.accept(
       call,
       AcceptRequest{call.identity, static_cast<int>(call.fd()), flags, call.args[1], call.args[2]},

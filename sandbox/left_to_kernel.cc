@@ -1,0 +1,148 @@
+#include "sandbox/left_to_kernel.h"
+
+#include <fcntl.h>
+#include <linux/kcmp.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <string>
+#include <string_view>
+
+namespace shunt::sandbox {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// So many strangers in a row, within that time, are worth it.
+constexpr int kRow = 64;
+constexpr seconds kRowsTime{1};
+constexpr milliseconds kSeldom{100};  // between two accepts: not worth it any more
+constexpr seconds kHold{60};          // after a Shunt pod came
+constexpr std::size_t kMostAway = 256;
+
+/// The thread is inside accept(2), or may be: one that is running does not say where it is.
+bool may_be_accepting(pid_t tid) {
+  const std::string path = "/proc/" + std::to_string(tid) + "/syscall";
+  const UniqueFd file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (!file.valid()) return errno != ENOENT;
+  std::array<char, 128> text{};
+  const ssize_t size = ::read(file.get(), text.data(), text.size());
+  if (size <= 0) return errno != ESRCH;
+  const std::string_view view{text.data(), static_cast<std::size_t>(size)};
+  long number = 0;
+  const auto [end, error] = std::from_chars(view.data(), view.data() + view.size(), number);
+  return error != std::errc{} || number == __NR_accept || number == __NR_accept4;
+}
+
+}  // namespace
+
+void LeftToKernel::handed_out(bool stranger) {
+  const auto now = Clock::now();
+  const std::lock_guard guard{mutex_};
+  if (!stranger) {
+    strangers_ = 0;
+    often_ = false;
+    not_before_ = now + kHold;
+    return;
+  }
+  if (strangers_ == 0) first_of_row_ = now;
+  if (++strangers_ < kRow) return;
+  often_ = now - first_of_row_ <= kRowsTime;
+  strangers_ = 0;
+}
+
+bool LeftToKernel::worth_it() {
+  const std::lock_guard guard{mutex_};
+  return often_ && state_ == State::kOurs && Clock::now() >= not_before_;
+}
+
+bool LeftToKernel::begin(int socket, std::uint16_t port, local::NodeTable& table,
+                         local::Mailbox* mailbox) {
+  const std::lock_guard guard{mutex_};
+  if (state_ != State::kOurs || mailbox == nullptr) return false;
+  UniqueFd mark{::epoll_create1(EPOLL_CLOEXEC)};
+  epoll_event event{};
+  if (::epoll_ctl(mark.get(), EPOLL_CTL_ADD, socket, &event) < 0) return false;
+  // In this order: a client that does not see the word has its line open until its offer lies in
+  // the mailbox.
+  table.leave_to_kernel(port);
+  if (!table.nobody_decides() || !mailbox->shut()) {
+    table.take_from_kernel(port);
+    return false;
+  }
+  mark_ = std::move(mark);
+  marked_as_ = socket;
+  self_ = ::getpid();
+  port_ = port;
+  state_ = State::kKernels;
+  last_ = Clock::now();
+  return true;
+}
+
+bool LeftToKernel::covers(pid_t tid, int number, const local::NodeTable& table,
+                          const local::Mailbox* mailbox) {
+  const std::lock_guard guard{mutex_};
+  if (state_ != State::kKernels) return false;
+  kcmp_epoll_slot slot{};
+  slot.efd = static_cast<__u32>(mark_.get());
+  slot.tfd = static_cast<__u32>(marked_as_);
+  if (::syscall(SYS_kcmp, tid, self_, KCMP_EPOLL_TFD, number,
+                reinterpret_cast<unsigned long>(&slot)) != 0)
+    return false;  // another socket
+  const auto now = Clock::now();
+  const auto wanted = std::max(table.wanted_at(port_), mailbox->refused_at());
+  const bool known = std::find(away_.begin(), away_.end(), tid) != away_.end();
+  if (wanted + kHold > now || now - last_ > kSeldom || (!known && away_.size() >= kMostAway)) {
+    if (wanted + kHold > now) not_before_ = wanted + kHold;
+    state_ = State::kComingHome;
+    often_ = false;
+    strangers_ = 0;
+    return false;
+  }
+  last_ = now;
+  if (!known) away_.push_back(tid);
+  return true;
+}
+
+void LeftToKernel::came_home(pid_t tid, local::NodeTable& table, local::Mailbox* mailbox) {
+  const std::lock_guard guard{mutex_};
+  if (state_ == State::kOurs) return;
+  std::erase(away_, tid);
+  if (state_ == State::kComingHome && away_.empty()) finish(table, mailbox);
+}
+
+void LeftToKernel::look_after(local::NodeTable& table, local::Mailbox* mailbox) {
+  const std::lock_guard guard{mutex_};
+  if (state_ == State::kOurs) return;
+  const auto now = Clock::now();
+  if (state_ == State::kKernels && now - last_ > kSeldom) state_ = State::kComingHome;
+  if (state_ == State::kKernels) return;
+  // Somebody may wait in accept(2) for hours, which matters when a Shunt pod comes.
+  const bool wanted = std::max(table.wanted_at(port_), mailbox->refused_at()) > looked_;
+  if (!wanted && now - looked_ < kHold) return;
+  looked_ = now;
+  std::erase_if(away_, [](pid_t tid) { return !may_be_accepting(tid); });
+  if (away_.empty()) finish(table, mailbox);
+}
+
+void LeftToKernel::end(local::NodeTable& table, local::Mailbox* mailbox) {
+  const std::lock_guard guard{mutex_};
+  if (state_ != State::kOurs) finish(table, mailbox);
+}
+
+void LeftToKernel::finish(local::NodeTable& table, local::Mailbox* mailbox) {
+  state_ = State::kOurs;
+  often_ = false;
+  strangers_ = 0;
+  away_.clear();
+  mark_.reset();
+  if (mailbox != nullptr) mailbox->open_again();
+  table.take_from_kernel(port_);
+}
+
+}  // namespace shunt::sandbox

@@ -1,0 +1,145 @@
+#include "sandbox/left_to_kernel.h"
+
+#include <doctest/doctest.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <future>
+#include <string>
+#include <thread>
+
+using namespace shunt;
+using namespace shunt::sandbox;
+
+namespace {
+
+// One listener, and the table and mailbox of its pod.
+struct Bed {
+  std::string directory = "/tmp/shunt-left-to-kernel-XXXXXX";
+  std::unique_ptr<local::NodeTable> table;
+  std::unique_ptr<local::Mailbox> mailbox;
+  UniqueFd listener{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  LeftToKernel left;
+
+  Bed() {
+    REQUIRE(::mkdtemp(directory.data()) != nullptr);
+    table = std::move(*local::NodeTable::open(directory));
+    {
+      const auto guard = table->lock();
+      REQUIRE(table->put({"pod", 7, 3, 4, {*parse_address("198.18.0.2")}}));
+    }
+    static std::uint64_t beds = 0;
+    auto opened = local::Mailbox::open((++beds << 32U) + static_cast<std::uint64_t>(::getpid()),
+                                       kPort, AF_INET, {});
+    REQUIRE(opened);
+    mailbox = std::move(*opened);
+    REQUIRE(::listen(listener.get(), 1) == 0);
+  }
+  ~Bed() { std::filesystem::remove_all(directory); }
+  Bed(const Bed&) = delete;
+  Bed& operator=(const Bed&) = delete;
+
+  static constexpr std::uint16_t kPort = 80;
+  void strangers(int count) {
+    for (int i = 0; i < count; ++i) left.handed_out(true);
+  }
+  bool begin() { return left.begin(listener.get(), kPort, *table, mailbox.get()); }
+  bool covers(int number) { return left.covers(::gettid(), number, *table, mailbox.get()); }
+  void home() { left.came_home(::gettid(), *table, mailbox.get()); }
+  bool said() const { return table->left_to_kernel(table->own_slot(), kPort); }
+};
+
+}  // namespace
+
+TEST_CASE("many strangers in a row are worth it, one pod among them is not") {
+  Bed bed;
+  CHECK(!bed.left.worth_it());
+  bed.strangers(63);
+  bed.left.handed_out(false);
+  bed.strangers(63);
+  CHECK(!bed.left.worth_it());
+  bed.strangers(1);
+  CHECK(!bed.left.worth_it());  // a pod came a moment ago
+  Bed other;
+  other.strangers(64);
+  CHECK(other.left.worth_it());
+}
+
+TEST_CASE("only accepts on that very listener are left to the kernel") {
+  Bed bed;
+  bed.strangers(64);
+  REQUIRE(bed.begin());
+  CHECK(bed.said());
+  CHECK(bed.covers(bed.listener.get()));
+  const UniqueFd same{::dup(bed.listener.get())};
+  CHECK(bed.covers(same.get()));
+  const UniqueFd another{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  CHECK(!bed.covers(another.get()));
+  CHECK(!bed.covers(-1));
+  CHECK(bed.covers(bed.listener.get()));
+  bed.left.end(*bed.table, bed.mailbox.get());
+  CHECK(!bed.said());
+  CHECK(!bed.covers(bed.listener.get()));
+}
+
+TEST_CASE("a pod that comes ends it, once the last accept is back") {
+  Bed bed;
+  bed.strangers(64);
+  REQUIRE(bed.begin());
+  REQUIRE(bed.covers(bed.listener.get()));
+  REQUIRE(bed.left.covers(1, bed.listener.get(), *bed.table, bed.mailbox.get()) == false);
+  bed.table->want(bed.table->own_slot(), Bed::kPort);
+  CHECK(!bed.covers(bed.listener.get()));
+  CHECK(bed.said());
+  bed.home();
+  CHECK(!bed.said());
+  bed.strangers(64);
+  CHECK(!bed.left.worth_it());
+}
+
+TEST_CASE("an accept that runs in the kernel is waited for, whatever else its thread does") {
+  Bed bed;
+  bed.strangers(64);
+  REQUIRE(bed.begin());
+  std::promise<pid_t> started;
+  std::thread waiting{[&] {
+    started.set_value(::gettid());
+    const UniqueFd accepted{::accept(bed.listener.get(), nullptr, nullptr)};
+  }};
+  const pid_t tid = started.get_future().get();
+  REQUIRE(bed.left.covers(tid, bed.listener.get(), *bed.table, bed.mailbox.get()));
+  const std::string file = "/proc/" + std::to_string(tid) + "/syscall";
+  const std::string in_accept = std::to_string(__NR_accept) + " ";
+  std::string doing;
+  while (!doing.starts_with(in_accept)) std::getline(std::ifstream{file}, doing);
+
+  bed.table->want(bed.table->own_slot(), Bed::kPort);
+  CHECK(!bed.covers(bed.listener.get()));  // this thread is told to wait for its turn
+  bed.home();
+  bed.left.look_after(*bed.table, bed.mailbox.get());
+  CHECK(bed.said());
+
+  SockAddress address;
+  address.length = sizeof address.storage;
+  REQUIRE(::getsockname(bed.listener.get(), address.get(), &address.length) == 0);
+  const UniqueFd client{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  REQUIRE(::connect(client.get(), address.get(), address.length) == 0);
+  waiting.join();
+  bed.table->want(bed.table->own_slot(), Bed::kPort);
+  bed.left.look_after(*bed.table, bed.mailbox.get());
+  CHECK(!bed.said());
+}
+
+TEST_CASE("it does not begin while a client decides") {
+  Bed bed;
+  const auto ticket = bed.table->begin(0);
+  CHECK(!bed.begin());
+  CHECK(!bed.said());
+  CHECK(bed.table->commit(0, ticket));
+  CHECK(bed.begin());
+}
