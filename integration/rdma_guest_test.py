@@ -46,7 +46,7 @@ class Command(unittest.TestCase):
         inside = os.path.join(paths.ROOT, "written-in-a-guest")
         script = f"echo x >{inside}; cat {inside}; echo said >&2; echo kept >/out/file; exit 3"
         status, output, errors = self.run_tool("sh", "-c", f"({LATENCY}) && ({script})")
-        self.assertEqual((3, "said\n"), (status, errors))
+        self.assertEqual((3, "said"), (status, errors.splitlines()[-1]))  # perftest has its opinion, too
         self.assertIn("RDMA_Write Latency Test", output)
         self.assertTrue(output.endswith("\nx\n"), output)
         self.assertEqual("kept\n", proc.read(os.path.join(self.out, "file")))

@@ -7,6 +7,7 @@ a cut between the nodes cuts the control connection only; verbs_two_nodes (rdma_
 own way. An emulated machine takes ten times as long: bounds are that much wider than those of real ones.
 """
 
+import json
 import os
 import pathlib
 import signal
@@ -18,22 +19,25 @@ import unittest
 HERE = pathlib.Path(__file__).resolve().parent
 INSIDE = 'inside'
 SLOW = 10  # times
+CONNECTIONS, MEGABYTES = 500, 200
 RESET = 'error 104', 'error 32'  # ECONNRESET, and EPIPE to who writes a second time
 
 
 def outside():
     """The test as it is started: boots a guest, and is run there."""
     import harness
-    from lib import paths
+    from lib import paths, programs
     from lib.guest import Guests
 
     class InAGuest(unittest.TestCase):
         def test_faults(self):
             if not os.path.exists(os.path.join(paths.build_dir(), 'sandbox/shunt-launch')):
                 self.skipTest('shunt-launch is not built')
+            environment = {'SHUNT_BUILD': paths.build_dir(),
+                           'INTEGRITY': programs.compiled(str(HERE / 'measure/integrity.c'))}
             with Guests(1) as (guest,):
-                result = guest.run('/usr/bin/python3', '-B', os.path.realpath(__file__), INSIDE, *sys.argv[1:],
-                                   env={'SHUNT_BUILD': paths.build_dir()}, timeout=540, check=False)
+                result = guest.run('/usr/bin/python3', '-B', os.path.realpath(__file__), INSIDE, *arguments,
+                                   env=environment, timeout=1300, check=False)
             print(result.stdout, result.stderr, sep='\n', flush=True)
             self.assertEqual(0, result.returncode)
 
@@ -47,7 +51,7 @@ def outside():
 
 def inside():
     sys.path.insert(0, str(HERE / 'nodes'))
-    from stage import TwoNodes, across
+    from stage import LAUNCHER, TwoNodes, across
 
     class Faults(TwoNodes):
         def half(self, *arguments, options=(), **others):
@@ -182,6 +186,34 @@ def inside():
             print('\n', ways, flush=True)
             self.assertGreater(ways.get('fabric-full', 0), 0)
             self.assertGreater(ways.get('over-verbs', 0), 64)
+
+        def test_every_byte(self):
+            """Nothing breaks: many connections, each byte of them looked at, in pairs of processes."""
+            program = os.environ.get('INTEGRITY')
+            if not program:
+                self.skipTest('INTEGRITY, the program, is not set')
+            pathlib.Path(self.state, 'address').write_text(across.PODS[1] + '\n')
+            halves = [['nsenter', f'--net=/run/netns/{self.nodes[index]}', str(LAUNCHER), '--fabrics', 'verbs', '--wait',
+                       '5000', '--state', f'{self.state}/{index}', '--pod', self.pods[index], '--netns',
+                       self.pods[index], '--stats', '--', program] for index in range(2)]
+            with open(f'{self.state}/server', 'w', encoding='ascii') as log, subprocess.Popen(
+                    [*halves[1], 'serve', '7300', '4'], stderr=log) as server:
+                try:
+                    time.sleep(10)  # it says nothing; a client that comes too early is refused
+                    begin = time.monotonic()
+                    done = subprocess.run(
+                        [*halves[0], 'run', f'{self.state}/address', '7300', '1', '8', str(CONNECTIONS), str(MEGABYTES)],
+                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=500, check=True)
+                finally:
+                    server.terminate()
+            ways = {words[1]: int(words[2]) for words in map(str.split, done.stderr.splitlines())
+                    if words[:1] == ['path']}
+            print('\n', done.stdout, f'{time.monotonic() - begin:.0f} s', ways, flush=True)
+            counts = json.loads(done.stdout)
+            if counts['cut'] > 0:
+                print(done.stderr, pathlib.Path(self.state, 'server').read_text(), sep='\n', flush=True)
+            self.assertEqual((CONNECTIONS, 0, 0, 0), tuple(counts[name] for name in ('complete', 'cut', 'wrong', 'stuck')))
+            self.assertGreater(ways.get('over-verbs', 0), CONNECTIONS * 0.9)
 
     globals()['Faults'] = Faults
     unittest.main(argv=[sys.argv[0], *sys.argv[2:]], verbosity=2)
