@@ -268,7 +268,7 @@ void Remote::mark(const Tuple& tuple, Mark mark) {
 std::optional<local::Offer> Remote::take(local::Mailbox& mailbox, const Endpoint& client,
                                          const Endpoint& server) {
   const std::lock_guard guard{offers_mutex_};
-  auto offer = mailbox.take(client, server);
+  auto offer = mailbox.take_put(client, server);
   if (offer) marks_.erase({client, server});  // no other will come for this connection
   return offer;
 }

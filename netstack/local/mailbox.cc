@@ -97,11 +97,21 @@ std::optional<Offer> Mailbox::drain(Stop stop) {
 
 std::optional<Offer> Mailbox::take(const Endpoint& client, const Endpoint& server) {
   const std::lock_guard guard{mutex_};
-  const auto matches = [&](const Offer& offer) {
+  if (auto offer = take_held(client, server)) return offer;
+  return drain(
+      [&](const Offer& offer) { return offer.client == client && offer.server == server; });
+}
+
+std::optional<Offer> Mailbox::take_put(const Endpoint& client, const Endpoint& server) {
+  const std::lock_guard guard{mutex_};
+  return take_held(client, server);
+}
+
+std::optional<Offer> Mailbox::take_held(const Endpoint& client, const Endpoint& server) {
+  const auto found = std::find_if(offers_.begin(), offers_.end(), [&](const Offer& offer) {
     return offer.client == client && offer.server == server;
-  };
-  const auto found = std::find_if(offers_.begin(), offers_.end(), matches);
-  if (found == offers_.end()) return drain(matches);
+  });
+  if (found == offers_.end()) return std::nullopt;
   Offer offer = std::move(*found);
   offers_.erase(found);
   return offer;

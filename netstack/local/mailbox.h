@@ -61,6 +61,8 @@ class Mailbox {
 
   /// The offer for this connection, if there is one.
   std::optional<Offer> take(const Endpoint& client, const Endpoint& server);
+  /// The same, if it was put() here: costs no system call.
+  std::optional<Offer> take_put(const Endpoint& client, const Endpoint& server);
   void give_back(Offer offer);
   /// An offer that did not come through the kernel's queue. False: too many lie here, or it is
   /// shut.
@@ -80,6 +82,7 @@ class Mailbox {
 
  private:
   static void drop(Offer& offer);
+  std::optional<Offer> take_held(const Endpoint& client, const Endpoint& server);  ///< with mutex_
   /// Empties the kernel's queue into `offers_`, up to one that `stop` wants. Requires mutex_.
   template <typename Stop>
   std::optional<Offer> drain(Stop stop);
