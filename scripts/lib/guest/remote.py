@@ -30,11 +30,16 @@ _STAYS = (Pod, Container)
 
 
 class Handle:
-    """Something that stayed in the guest; `id` is what it is called there."""
+    """Something that stayed in the guest; `id` is what it is called there, and outside `node` its node."""
+
+    node = None
 
     def __init__(self, number, id):
         self.number = number
         self.id = id
+
+    def __reduce__(self):
+        return Handle, (self.number, self.id)
 
 
 class RemoteNode:
@@ -109,6 +114,8 @@ class RemoteNode:
         failed, result = pickle.loads(data)
         if failed:
             raise result
+        if isinstance(result, Handle):
+            result.node = self
         return result
 
 
