@@ -49,7 +49,7 @@ class Storm:
                               stderr=subprocess.DEVNULL) as serving:
             try:
                 self.wait_port(port)
-                done = subprocess.run(self.argv(1, pair, *client), env=self.env, timeout=120,
+                done = subprocess.run(self.argv(1, pair, *client), env=self.env, timeout=240,
                                       capture_output=True, text=True, check=True)
             finally:
                 serving.terminate()  # the launcher passes it on

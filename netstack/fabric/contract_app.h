@@ -61,7 +61,7 @@ struct Bench {
   Pair pair;
 
   /// Runs the loop until `done` (asked after every turn), at most `seconds`; false if it never was.
-  bool until(const std::function<bool()>& done, int seconds = 20);
+  bool until(const std::function<bool()>& done, int seconds = 60);
   /// Lets everything that is under way settle.
   void settle(int turns = 20);
 
