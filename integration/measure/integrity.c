@@ -267,6 +267,7 @@ static void worker(int listener, int by_epoll) {
     if (by_epoll && epoll_wait(set, &event, 1, -1) != 1) continue;
     const int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
     if (fd >= 0) serve_in_thread(fd);
+    if (fd < 0 && errno == ENOSYS) exit(1);  // the supervisor has gone: so it would be for ever
   }
 }
 

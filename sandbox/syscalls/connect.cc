@@ -73,18 +73,14 @@ Reply kernel(Call& call, Path reason) {
 Reply disconnect(Call& call) {
   const auto on = subject_of(call);
   if (!on) return RunInKernel{};
-  int family = 0;
-  if (on->fast) {
-    family = on->fast->family();
-  } else if (const auto netns = socket_netns_cookie(on->socket.get());
-             netns && *netns == call.services.network->private_cookie()) {
-    family = socket_number(on->socket.get(), SO_DOMAIN);  // a pair of kind tcp
-  } else if (call.services.remote != nullptr &&
-             call.services.remote->is_node_socket(on->socket.get())) {
-    family = socket_number(on->socket.get(), SO_DOMAIN);
-  } else {
-    return RunInKernel{};
-  }
+  const auto is_fast_tcp = [&] {  // of a pair of kind tcp, or of the node
+    const auto netns = socket_netns_cookie(on->socket.get());
+    if (netns && *netns == call.services.network->private_cookie()) return true;
+    return call.services.remote != nullptr &&
+           call.services.remote->is_node_socket(on->socket.get());
+  };
+  if (!on->fast && !is_fast_tcp()) return RunInKernel{};
+  const int family = on->fast ? on->fast->family() : socket_number(on->socket.get(), SO_DOMAIN);
   const auto info = call.guest.info(call.fd());
   auto fresh = make_connected_shadow(call, family, on->cookie);
   if (!info || !fresh) return Fail{ENOBUFS};
