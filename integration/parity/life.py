@@ -151,7 +151,7 @@ def metrics(stage):
     table = stage.node.ctr("task", "metrics", stage.id).stdout
     stage.note("rows", [line.split()[0] for line in table.splitlines() if line.strip()])
     figures = json.loads(stage.node.ctr("task", "metrics", "--format", "json", stage.id).stdout)
-    cpu, memory, varying = figures["cpu"], figures["memory"], ("file", "cache", "maj")
+    cpu, memory, varying = figures["cpu"], figures["memory"], ("active", "file", "cache", "maj")
     if "usage" in cpu:  # cgroup v1
         cpu, usage = cpu["usage"], memory["usage"]
         limit, used, spent = usage["limit"], usage["usage"], cpu["total"]
@@ -160,7 +160,7 @@ def metrics(stage):
         varying = (*varying, "thp", "shmem", "slab", "pg")
     for name in ("kernel", "user", "user_usec", "system_usec"):  # in ticks, left out while 0
         cpu.pop(name, None)
-    for name in list(memory):  # page cache, faults and the like: left out while they are 0
+    for name in list(memory):  # lists of pages, faults and the like: left out while 0
         if any(part in name for part in varying):
             del memory[name]
     stage.note("shape", _shape(figures))
