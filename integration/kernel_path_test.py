@@ -95,7 +95,10 @@ class KernelPath(PodTest):
         over_tcp = ["env", "RES_OPTIONS=use-vc", *ask]
         self.assertEqual(20 * ["198.18.7.7"], pair.call(DIAL, *over_tcp).split())
         # TCP it is, and upgraded as any other: non-blocking, through a translated address.
-        self.assertEqual({"upgraded": 20}, self.paths(pair.client))
+        # dnsmasq ends a connection when a child's end interrupts its getsockname; see sandbox/README.md.
+        paths = self.paths(pair.client)
+        self.assertEqual(["upgraded"], list(paths))
+        self.assertIn(paths["upgraded"], range(20, 24))
         self.assertEqual("198.18.7.7", self.look_up_from_node(pair.address))
 
     def look_up_from_node(self, server):
