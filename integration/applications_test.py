@@ -71,7 +71,7 @@ class Applications(PodTest):
         pair = self.pair()
         pair.serve("redis", "redis-server", "--save", "", "--protected-mode", "no", image="redis")
         pair.wait_port(6379)
-        count = 20000 * self.many
+        count = 200000 * self.many  # long enough for inspect to see the connections
 
         def work():
             return pair.call("redis", "redis-benchmark", "-h", pair.address, "-n", str(count), "-c",
