@@ -1,6 +1,5 @@
 #include "netstack/local/fast_list.h"
 
-#include <linux/inet_diag.h>
 #include <linux/sock_diag.h>
 #include <linux/unix_diag.h>
 #include <netinet/tcp.h>
@@ -9,6 +8,8 @@
 #include <set>
 #include <unordered_map>
 #include <utility>
+
+#include "netstack/local/tcp_diag.h"
 
 namespace shunt::local {
 namespace {
@@ -36,32 +37,24 @@ Endpoint endpoint_of(int family, const __be32 (&address)[4], __be16 port) {
 Status list_tcp(NetlinkSocket& socket, std::vector<FastEntry>& result) {
   std::set<Endpoint> mailboxes;
   std::vector<FastEntry> ends;  // as if each were the client's
-  for (const int family : {AF_INET, AF_INET6}) {
-    inet_diag_req_v2 query{};
-    query.sdiag_family = static_cast<std::uint8_t>(family);
-    query.sdiag_protocol = IPPROTO_TCP;
-    query.idiag_states = 1U << TCP_LISTEN | 1U << TCP_ESTABLISHED | 1U << TCP_CLOSE_WAIT |
-                         1U << TCP_FIN_WAIT1 | 1U << TCP_FIN_WAIT2;
-    NetlinkMessage message{SOCK_DIAG_BY_FAMILY, NLM_F_DUMP};
-    message.body(query);
-    const Status asked = socket.request(message, [&](std::uint16_t, auto payload) {
-      inet_diag_msg answer{};
-      if (payload.size() < sizeof answer) return;
-      std::memcpy(&answer, payload.data(), sizeof answer);
-      const Endpoint own = endpoint_of(family, answer.id.idiag_src, answer.id.idiag_sport);
-      if (answer.idiag_state == TCP_LISTEN) mailboxes.insert(own);
-      if (answer.idiag_state == TCP_LISTEN || answer.idiag_inode == 0) return;
-      FastEntry entry;
-      entry.name.client_family = entry.name.server_family = family;
-      entry.name.client = own;
-      entry.name.server = endpoint_of(family, answer.id.idiag_dst, answer.id.idiag_dport);
-      entry.inode = answer.idiag_inode;
-      entry.unread = answer.idiag_rqueue;
-      entry.unsent = answer.idiag_wqueue;
-      ends.push_back(std::move(entry));
-    });
-    if (!asked) return asked;
-  }
+  constexpr std::uint32_t kStates = 1U << TCP_LISTEN | 1U << TCP_ESTABLISHED |
+                                    1U << TCP_CLOSE_WAIT | 1U << TCP_FIN_WAIT1 |
+                                    1U << TCP_FIN_WAIT2;
+  const Status asked = dump_tcp(socket, kStates, [&](const inet_diag_msg& answer) {
+    const int family = answer.idiag_family;
+    const Endpoint own = endpoint_of(family, answer.id.idiag_src, answer.id.idiag_sport);
+    if (answer.idiag_state == TCP_LISTEN) mailboxes.insert(own);
+    if (answer.idiag_state == TCP_LISTEN || answer.idiag_inode == 0) return;
+    FastEntry entry;
+    entry.name.client_family = entry.name.server_family = family;
+    entry.name.client = own;
+    entry.name.server = endpoint_of(family, answer.id.idiag_dst, answer.id.idiag_dport);
+    entry.inode = answer.idiag_inode;
+    entry.unread = answer.idiag_rqueue;
+    entry.unsent = answer.idiag_wqueue;
+    ends.push_back(std::move(entry));
+  });
+  if (!asked) return asked;
   for (FastEntry& entry : ends) {
     FastName& name = entry.name;
     entry.is_client = mailboxes.contains(name.server) ||

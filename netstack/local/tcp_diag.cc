@@ -1,6 +1,5 @@
 #include "netstack/local/tcp_diag.h"
 
-#include <linux/inet_diag.h>
 #include <linux/sock_diag.h>
 #include <netinet/tcp.h>
 
@@ -52,45 +51,45 @@ Result<std::optional<TcpState>> TcpDiag::find(const Endpoint& local, const Endpo
   return found;
 }
 
-Result<std::uint32_t> TcpDiag::waiting_at(std::uint16_t port) {
-  std::uint32_t waiting = 0;
+Status dump_tcp(NetlinkSocket& socket, std::uint32_t states,
+                const std::function<void(const inet_diag_msg&)>& each) {
   for (const int family : {AF_INET, AF_INET6}) {
     inet_diag_req_v2 query{};
     query.sdiag_family = static_cast<std::uint8_t>(family);
     query.sdiag_protocol = IPPROTO_TCP;
-    query.idiag_states = 1U << TCP_LISTEN;
+    query.idiag_states = states;
     NetlinkMessage message{SOCK_DIAG_BY_FAMILY, NLM_F_DUMP};
     message.body(query);
-    const Status asked = socket_.request(message, [&](std::uint16_t, auto payload) {
+    const Status asked = socket.request(message, [&](std::uint16_t, auto payload) {
       inet_diag_msg answer{};
       if (payload.size() < sizeof answer) return;
       std::memcpy(&answer, payload.data(), sizeof answer);
-      if (ntohs(answer.id.idiag_sport) == port) waiting += answer.idiag_rqueue;
+      each(answer);
     });
-    if (!asked) return asked.error();
+    if (!asked) return asked;
   }
+  return Done{};
+}
+
+Result<std::uint32_t> TcpDiag::waiting_at(std::uint16_t port) {
+  std::uint32_t waiting = 0;
+  const Status asked = dump_tcp(socket_, 1U << TCP_LISTEN, [&](const inet_diag_msg& answer) {
+    if (ntohs(answer.id.idiag_sport) == port) waiting += answer.idiag_rqueue;
+  });
+  if (!asked) return asked.error();
   return waiting;
 }
 
 Result<std::unordered_map<std::uint32_t, TcpDiag::Queues>> TcpDiag::queues() {
+  constexpr std::uint32_t kConnected = 1U << TCP_ESTABLISHED | 1U << TCP_CLOSE_WAIT |
+                                       1U << TCP_FIN_WAIT1 | 1U << TCP_FIN_WAIT2 |
+                                       1U << TCP_LAST_ACK | 1U << TCP_CLOSING;
   std::unordered_map<std::uint32_t, Queues> result;
-  for (const int family : {AF_INET, AF_INET6}) {
-    inet_diag_req_v2 query{};
-    query.sdiag_family = static_cast<std::uint8_t>(family);
-    query.sdiag_protocol = IPPROTO_TCP;
-    query.idiag_states = 1U << TCP_ESTABLISHED | 1U << TCP_CLOSE_WAIT | 1U << TCP_FIN_WAIT1 |
-                         1U << TCP_FIN_WAIT2 | 1U << TCP_LAST_ACK | 1U << TCP_CLOSING;
-    NetlinkMessage message{SOCK_DIAG_BY_FAMILY, NLM_F_DUMP};
-    message.body(query);
-    const Status asked = socket_.request(message, [&](std::uint16_t, auto payload) {
-      inet_diag_msg answer{};
-      if (payload.size() < sizeof answer) return;
-      std::memcpy(&answer, payload.data(), sizeof answer);
-      if (answer.idiag_inode != 0)
-        result[answer.idiag_inode] = {answer.idiag_rqueue, answer.idiag_wqueue};
-    });
-    if (!asked) return asked.error();
-  }
+  const Status asked = dump_tcp(socket_, kConnected, [&](const inet_diag_msg& answer) {
+    if (answer.idiag_inode != 0)
+      result[answer.idiag_inode] = {answer.idiag_rqueue, answer.idiag_wqueue};
+  });
+  if (!asked) return asked.error();
   return result;
 }
 

@@ -5,7 +5,10 @@
 // show as "no such connection" in the server's namespace.
 #pragma once
 
+#include <linux/inet_diag.h>
+
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <unordered_map>
 
@@ -19,6 +22,11 @@ struct TcpState {
   bool established = false;
   std::uint32_t inode = 0;  ///< 0: still in the accept queue, or no process holds it
 };
+
+/// Every TCP socket of the socket's network namespace in one of these states (bits, 1 << TCP_...),
+/// IPv4 first; what they say is in inet_diag_msg, the family in idiag_family.
+Status dump_tcp(NetlinkSocket& socket, std::uint32_t states,
+                const std::function<void(const inet_diag_msg&)>& each);
 
 class TcpDiag {
  public:
