@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import select
 import time
 
 from lib import proc
@@ -44,6 +45,7 @@ class Bed:
         self.load = load.image()
         self.variants = {}
         self._cpus = None  # on how many a client must find itself
+        self._turns = {}  # id of a pair -> descriptors to ask and to be answered
 
     def serve(self, pair):
         """Starts the servers of load.c, and the container of its clients."""
@@ -80,7 +82,30 @@ class Bed:
             for pair in self.pairs():
                 pin(pair.processes(), everywhere)
 
+    def take_turns(self, pair):
+        """Starts the client in the pair's client pod that short_turn() needs."""
+        names = ("turn-asked", "turn-done")
+        fifos = [os.path.join(pair.shared, name) for name in names]
+        for fifo in fifos:
+            os.mkfifo(fifo)
+        pair.run_client("turns", "load", "turns", *(f"/shared/{name}" for name in names),
+                        image=self.load)
+        self._turns[id(pair)] = [os.open(fifo, os.O_RDWR | os.O_CLOEXEC) for fifo in fifos]
+
     # One measurement each
+
+    def short_turn(self, variant, what, server, *arguments):
+        """run_load, without an exec, which takes longer than what is measured."""
+        ask, answer = self._turns[id(variant.pair)]
+        line = " ".join([what, variant.address(server), *map(str, arguments)])
+        os.write(ask, f"{line}\n".encode())
+        if not select.select([answer], [], [], 30)[0]:
+            raise TimeoutError(f"{variant.name}: no answer to {line!r}")
+        result = json.loads(os.read(answer, 4096))
+        if result is None:
+            raise RuntimeError(f"{variant.name}: {line!r} failed, see the container's log")
+        self._check_cpus(variant, result)
+        return result
 
     def run_load(self, variant, what, server, *arguments, gate=None):
         command = ["load", what, variant.address(server), *map(str, arguments)]
@@ -88,9 +113,12 @@ class Bed:
             command = ["env", f"GATE={gate}", *command]
         text = variant.pair.call(self.load, *command)
         result = json.loads(text)
+        self._check_cpus(variant, result)
+        return result
+
+    def _check_cpus(self, variant, result):
         if self._cpus and result["cpus"] != self._cpus:
             raise RuntimeError(f"{variant.name}: the client ran on {result['cpus']} CPUs")
-        return result
 
     def charged(self, variant, what, server, *arguments):
         """run_load, with the CPU seconds of pods and shims as "cpu", counted from when the client
@@ -124,9 +152,23 @@ class Bed:
             result = self.charged(variant, "stream", "serve", size, seconds)
             found[f"stream {size}"] = result["bytes"] / result["seconds"] / GB
             found[f"stream {size} cpu"] = result["cpu"] / (result["bytes"] / GB)
+        return {**found, **self.connects(variant, seconds)}
+
+    def connects(self, variant, seconds):
         result = self.charged(variant, "connect", "answer", seconds)
-        found["connect"] = 1e6 * result["seconds"] / result["operations"]
-        found["connect cpu"] = 1e6 * result["cpu"] / result["operations"]
+        return {"connect": 1e6 * result["seconds"] / result["operations"],
+                "connect cpu": 1e6 * result["cpu"] / result["operations"]}
+
+    def data_in_turns(self, variant, seconds=0.02):
+        """Round trips and streams on connections that last a moment. In many rounds of it two variants
+        that hardly differ can be told apart to half a percent, on a machine that is not idle, too."""
+        found = {}
+        for size in (64, 1024):
+            result = self.short_turn(variant, "echo", "serve", size, seconds)
+            found[f"echo {size}"] = 1e6 * result["seconds"] / result["operations"]
+        for size in (65536, 64):
+            result = self.short_turn(variant, "stream", "serve", size, seconds)
+            found[f"stream {size}"] = result["bytes"] / result["seconds"] / GB
         return found
 
     def held(self, variant, count, idle_seconds=0):

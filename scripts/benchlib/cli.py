@@ -20,7 +20,8 @@ SKIPPED = 77
 
 _EPILOG = """\
 Variants take turns (A B C A B C ...); figures are the median (min–max) of the rounds, ratios are
-taken within each round. Only ratios mean something on another machine. A missed bar is printed and
+taken within each round. Of 40 rounds or more, between what the median lies with 95 % confidence is
+shown instead of min–max. Only ratios mean something on another machine. A missed bar is printed and
 changes nothing else: the exit status is 0 unless measuring failed (1), was interrupted (130) or is
 not possible here (77).
 """

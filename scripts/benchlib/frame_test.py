@@ -14,6 +14,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 from benchlib import Bar, Bench, Measure, cpu, report  # noqa: E402
 from benchlib.bench import Comparison  # noqa: E402
+from benchlib.measure import Spread  # noqa: E402
 from benchlib.spinners import Spinners  # noqa: E402
 
 
@@ -39,6 +40,11 @@ class Measures(unittest.TestCase):
 
     def test_a_baseline_of_zero_gives_no_ratio(self):
         self.assertIsNone(measured(base=[0, 0], new=[1, 1]).ratio("new", "base"))
+
+    def test_of_many_rounds_where_the_median_lies_is_shown(self):
+        few, many = Spread.of(range(30)), Spread.of([*range(100), 10000])
+        self.assertEqual((few.median, few.least, few.most), (14.5, 0, 29))
+        self.assertEqual((many.median, many.least, many.most), (50, 40, 60))
 
     def test_bars_are_met_or_missed(self):
         def verdicts(*bars):

@@ -9,6 +9,8 @@
 //   load connect ADDRESS SECONDS              connect, one byte to and fro, close
 //   load hold ADDRESS COUNT FIFO              hold connections until somebody had the fifo open
 //   load memcached ADDRESS CLIENTS SECONDS    "get" on that many connections, one request each
+//   load turns ASK ANSWER                     what is asked for in the fifo ASK, a line each, as
+//                                             above ("echo ADDRESS 64 0.02"); results go to ANSWER
 //
 // ADDRESS is IPv4:PORT, or the path of an AF_UNIX socket. Clients print one line of JSON:
 // operations, bytes, seconds, and on how many CPUs they were allowed to run. If $GATE names a fifo
@@ -31,6 +33,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -299,7 +302,29 @@ static void memcached(const struct Address* to, int clients, double seconds) {
   report(count, 0, now() - begin);
 }
 
-int main(int argc, char** argv) {
+static int client_or_server(int argc, char** argv);
+
+// A process for each: it finds what a new client finds, but the container's exec is not waited for.
+static void turns(const char* ask, const char* answer) {
+  FILE* lines = fopen(ask, "r+e");  // for writing as well: there is never an end of file
+  int results = open(answer, O_RDWR | O_CLOEXEC);
+  if (!lines || results < 0) err(1, "%s, %s", ask, answer);
+  for (char line[256]; fgets(line, sizeof line, lines);) {
+    pid_t child = fork();
+    if (child == 0) {
+      char* words[8] = {"load"};
+      int count = 1;
+      for (char* word = strtok(line, " \n"); word && count < 7; word = strtok(NULL, " \n"))
+        words[count++] = word;
+      dup2(results, STDOUT_FILENO);
+      exit(client_or_server(count, words));
+    }
+    int status = 1;
+    if (waitpid(child, &status, 0) != child || status != 0) dprintf(results, "null\n");
+  }
+}
+
+static int client_or_server(int argc, char** argv) {
   if (argc < 3) errx(2, "usage: see the top of load.c");
   const char* what = argv[1];
   struct Address address = parse(argv[2]);
@@ -316,4 +341,9 @@ int main(int argc, char** argv) {
   if (!strcmp(what, "stream")) return stream(&address, (uint32_t)number, seconds), 0;
   if (!strcmp(what, "memcached")) return memcached(&address, number, seconds), 0;
   errx(2, "%s: no such mode", what);
+}
+
+int main(int argc, char** argv) {
+  if (argc == 4 && !strcmp(argv[1], "turns")) turns(argv[2], argv[3]);
+  return client_or_server(argc, argv);
 }

@@ -1,6 +1,7 @@
 """Samples, their statistics, and the bars they are held against. Pure: nothing is measured here."""
 
 import dataclasses
+import math
 import statistics
 
 
@@ -30,7 +31,10 @@ class Bar:
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-    """Median, least and greatest of what the rounds gave."""
+    """Median, least and greatest of what the rounds gave. Of MANY rounds or more: not the extremes, which
+    then say nothing, but between what the median lies with 95 % confidence (by order statistics)."""
+
+    MANY = 40
 
     median: float
     least: float
@@ -38,7 +42,12 @@ class Spread:
 
     @classmethod
     def of(cls, values):
-        return cls(statistics.median(values), min(values), max(values))
+        least, most = 0, len(values) - 1
+        if len(values) >= cls.MANY:
+            reach = 0.98 * math.sqrt(len(values))
+            least, most = math.floor(most / 2 - reach), math.ceil(most / 2 + reach)
+        ordered = sorted(values)
+        return cls(statistics.median(ordered), ordered[least], ordered[most])
 
 
 @dataclasses.dataclass

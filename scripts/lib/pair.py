@@ -31,19 +31,20 @@ class PodPair:
     holds while the server's and the client's pod start (None: what the node was made with), and
     `shared` a directory of the machine that containers of both pods see as /shared. The client's pod
     is on `client_node`, which is the same node if not given; with `host_network` both pods use the
-    networks of their nodes.
+    networks of their nodes. `seccomp` is the profile of containers, as in Cri.create_container.
 
     Attributes: server, client (Pods), address (the server pod's), shared.
     """
 
     def __init__(self, node, handler, configs=(None, None), shared=None, client_node=None,
-                 host_network=False):
+                 host_network=False, seccomp="RuntimeDefault"):
         self.node = node
         self.client_node = client_node or node
         self.handler = handler
         self.host_network = host_network
         self.configs = configs
         self.shared = shared
+        self.seccomp = seccomp
         self.mounts = [(shared, "/shared")] if shared else []
         self._servers = []
         self._clients = {}  # image -> container
@@ -72,7 +73,7 @@ class PodPair:
     def serve(self, name, *command, image):
         """Starts a container in the server's pod."""
         container = self.node.cri.run_container(
-            self.server, name, *command, image=image, mounts=self.mounts)
+            self.server, name, *command, image=image, mounts=self.mounts, seccomp=self.seccomp)
         self._servers.append(container)
         return container
 
@@ -85,10 +86,14 @@ class PodPair:
     def client_container(self, image):
         """The container of the client's pod with the image's programs."""
         if image not in self._clients:
-            self._clients[image] = self.client_node.cri.run_container(
-                self.client, f"tools-{len(self._clients)}", "sleep", "infinity", image=image,
-                mounts=self.mounts)
+            self._clients[image] = self.run_client(
+                f"tools-{len(self._clients)}", "sleep", "infinity", image=image)
         return self._clients[image]
+
+    def run_client(self, name, *command, image):
+        """Starts a container in the client's pod."""
+        return self.client_node.cri.run_container(
+            self.client, name, *command, image=image, mounts=self.mounts, seccomp=self.seccomp)
 
     def call(self, image, *command, timeout=60):
         """Runs a command in the client's pod, as an exec; returns what it printed."""
