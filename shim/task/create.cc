@@ -87,6 +87,7 @@ Co<Answer<wire::CreateTaskResponse>> Service::create(wire::CreateTaskRequest req
 
 Co<Answer<wire::CreateTaskResponse>> Service::create_mounted(wire::CreateTaskRequest request,
                                                              ContainerPtr container) {
+  const AttachAhead::Hold ahead{attach_ahead_};
   const ProcessPtr init = container->init;
   CrashNote note{container->runtime.settings(), {options_.inspect_socket}};
   if (options_.supervision != nullptr) note.sockets.push_back(options_.supervision->socket_path());

@@ -14,6 +14,7 @@
 #include <string>
 
 #include "config/config.h"
+#include "shim/cgroup/attach_ahead.h"
 #include "shim/events.h"
 #include "shim/proto/task.pb.h"
 #include "shim/supervision.h"
@@ -95,6 +96,7 @@ class Service {
   Reaper& reaper_;
   Events& events_;
   Options options_;
+  AttachAhead attach_ahead_;
   std::map<std::string, ContainerPtr> containers_;
   std::set<std::string> creating_;
 

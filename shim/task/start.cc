@@ -75,6 +75,7 @@ Co<Answer<wire::StartResponse>> Service::start_exec(ContainerPtr container, Proc
 }
 
 Co<Result<Done, std::string>> Service::run_exec(ContainerPtr container, ProcessPtr process) {
+  const AttachAhead::Hold ahead{attach_ahead_};
   StreamNames names = process->streams.names();
   const LoggerIdentity identity{container->id, options_.containerd_namespace};
   const auto opened = co_await process->streams.open(names, identity);
