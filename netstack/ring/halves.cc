@@ -29,50 +29,45 @@ std::uint64_t Out::credit() const {
   return ring_->extent.size - (sent_ - std::max(acked_, ring_->start));
 }
 
-bool Out::on_credit(std::uint64_t cursor, Mover& mover) {
+bool Out::on_credit(std::uint64_t cursor) {
   if (cursor < acked_ || cursor > sent_) return false;
   acked_ = cursor;
-  if (old_ && acked_ >= old_end_) {
-    mover.drop(*old_);
-    old_.reset();
-  }
   return true;
 }
 
 bool Out::on_grant(Extent ring, std::uint32_t key, Mover& mover) {
-  if (offered_ || old_) return false;
+  if (offered_) return false;
   if (!std::has_single_bit(ring.size) || ring.size < kLeastRing || ring.size > kMostRing)
     return false;
   const std::uint32_t peer = mover.shape().peer;
   if (ring.offset % ring.size != 0 || ring.offset > peer || ring.size > peer - ring.offset)
     return false;
-  if (!mover.adopt(ring, key)) return false;
-  offered_ = ring;
-  return true;
+  offered_ = Offered{ring, key};
+  return look_for_memory(mover);
+}
+
+bool Out::look_for_memory(Mover& mover) {
+  if (!lacks_memory()) return true;
+  const Status adopted = mover.adopt(offered_->ring, offered_->key);
+  offered_->adopted = static_cast<bool>(adopted);
+  if (adopted || adopted.error().number != EPROTO) return true;
+  offered_.reset();
+  return false;
 }
 
 void Out::move(Mover& mover) {
-  if (ring_) {
-    old_ = ring_->extent;
-    old_end_ = sent_;
-  }
-  ring_ = RingAt{*offered_, sent_};
+  // Not later: the peer says nothing when it has read the last of the old ring and uses its memory
+  // for something else, which the next grant may be about.
+  if (ring_) mover.drop(ring_->extent);
+  ring_ = RingAt{offered_->ring, sent_};
   offered_.reset();
-  (void)on_credit(acked_, mover);  // perhaps the old one is empty
-}
-
-void Out::release(Mover& mover) {
-  mover.drop(ring_->extent);
-  ring_.reset();
 }
 
 void Out::drop_all(Mover& mover) {
   if (ring_) mover.drop(ring_->extent);
-  if (offered_) mover.drop(*offered_);
-  if (old_) mover.drop(*old_);
+  if (has_offer()) mover.drop(offered_->ring);
   ring_.reset();
   offered_.reset();
-  old_.reset();
 }
 
 // ---- In

@@ -43,27 +43,34 @@ class Out {
   bool has_ring() const { return ring_.has_value(); }
   std::uint32_t ring_size() const { return ring_ ? ring_->extent.size : 0; }
   bool all_confirmed() const { return acked_ == sent_; }
-  bool has_offer() const { return offered_.has_value(); }
+  /// A ring was granted and can be moved to.
+  bool has_offer() const { return offered_ && offered_->adopted; }
+  /// One was granted, and there is no memory here to write it from.
+  bool lacks_memory() const { return offered_ && !offered_->adopted; }
   std::uint64_t sent() const { return sent_; }
   /// Where the next bytes go. Requires has_ring() and size <= credit().
   std::array<Extent, 2> parts(std::uint64_t size) const { return ring_->parts(sent_, size); }
   void send(std::uint64_t bytes) { sent_ += bytes; }
 
   // What the peer says: false if it cannot be.
-  bool on_credit(std::uint64_t cursor, Mover& mover);
+  bool on_credit(std::uint64_t cursor);
   bool on_grant(Extent ring, std::uint32_t key, Mover& mover);
-  // What we are about to say.
-  void move(Mover& mover);      ///< Requires has_offer().
-  void release(Mover& mover);   ///< Requires has_ring() and all_confirmed().
-  void drop_all(Mover& mover);  ///< the stream is over
+  /// Tries again, if lacks_memory(). False: what the peer granted cannot be.
+  bool look_for_memory(Mover& mover);
+  // What we are about to say. From then on the peer may give the memory to another stream, or away.
+  void move(Mover& mover);      ///< kMoved; requires has_offer()
+  void drop_all(Mover& mover);  ///< kRelease, kFinish, kReset: nothing more is written
 
  private:
+  struct Offered {
+    Extent ring;
+    std::uint32_t key = 0;
+    bool adopted = false;
+  };
   std::uint64_t sent_ = 0;
   std::uint64_t acked_ = 0;
   std::optional<RingAt> ring_;
-  std::optional<Extent> offered_;  ///< granted, adopted, not moved to yet
-  std::optional<Extent> old_;      ///< not all of its bytes, which end at old_end_, are confirmed
-  std::uint64_t old_end_ = 0;
+  std::optional<Offered> offered_;  ///< not moved to yet
 };
 
 /// What we receive.

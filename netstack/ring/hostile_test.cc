@@ -3,7 +3,9 @@
 #include <sys/socket.h>
 
 #include <array>
+#include <chrono>
 #include <functional>
+#include <map>
 #include <random>
 
 #include "netstack/fabric/contract.h"
@@ -31,6 +33,7 @@ struct Peer : Mover::Receiver {
       const auto record = decode(records);
       REQUIRE(record);
       heard.push_back(*record);
+      if (record->op == Op::kInline) inlined_[record->stream] += record->bytes.size();
       heard.back().bytes = {};  // gone after this call
     }
   }
@@ -46,6 +49,14 @@ struct Peer : Mover::Receiver {
       if (link) (void)mover->receive(*this);
     }
   }
+  template <class Predicate>
+  bool until(Predicate done) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds{10};
+    while (!done() && std::chrono::steady_clock::now() < end) turns(1);
+    return done();
+  }
+  /// Bytes that came inside records.
+  std::uint64_t inlined(std::uint32_t stream) { return inlined_[stream]; }
   /// The last record of this kind for a stream since the last forget.
   const Record* last(Op op, std::uint32_t stream) const {
     for (auto it = heard.rbegin(); it != heard.rend(); ++it)
@@ -54,8 +65,18 @@ struct Peer : Mover::Receiver {
   }
   /// Accepted here, so that its offer must be made by hand.
   App accept(std::uint32_t id) {
+    auto half = try_accept(id);
+    REQUIRE(half);
+    return App{std::move(half->application), id, id};
+  }
+  bool accepts(std::uint32_t id) {
+    const auto half = try_accept(id);
+    if (!half) CHECK(half.error().number == ENOBUFS);
+    return static_cast<bool>(half);
+  }
+  Result<fabric::Half> try_accept(std::uint32_t id) {
     static constexpr std::array<std::uint8_t, 8> kOffer{'s', 'h', 'r', 'o', 1, 0, 0, 0};
-    App app;
+    Result<fabric::Half> result{Error{EAGAIN, "not answered"}};
     link->accept(
         id, std::as_bytes(std::span{kOffer}),
         [] {
@@ -64,11 +85,8 @@ struct Peer : Mover::Receiver {
                                ends.data()) == 0);
           return Result<fabric::Ends>{fabric::Ends{UniqueFd{ends[0]}, UniqueFd{ends[1]}}};
         },
-        [&](Result<fabric::Half> half) {
-          REQUIRE(half);
-          app = App{std::move(half->application), id, id};
-        });
-    return app;
+        [&](Result<fabric::Half> half) { result = std::move(half); });
+    return result;
   }
   bool was_reset(App& app) {
     for (int i = 0; i < 20 && app.read_error == 0 && !app.ended; ++i) {
@@ -89,14 +107,22 @@ struct Peer : Mover::Receiver {
   std::unique_ptr<fabric::Link> link;
   std::vector<Record> heard;
   int failed = 0;
+
+ private:
+  std::map<std::uint32_t, std::uint64_t> inlined_;
 };
+
+constexpr std::uint32_t kSlab = MemoryFaults{}.slab;
 
 Record cursor(Op op, std::uint64_t value) {
   return {.op = op, .stream = 7, .cursor = value, .bytes = {}};
 }
 Record plain(Op op) { return {.op = op, .stream = 7, .bytes = {}}; }
+Record grant(std::uint32_t id, std::uint32_t offset, std::uint32_t size, std::uint32_t key) {
+  return {.op = Op::kGrant, .stream = id, .offset = offset, .size = size, .key = key, .bytes = {}};
+}
 Record grant(std::uint32_t offset, std::uint32_t size, std::uint32_t key = 0) {
-  return {.op = Op::kGrant, .stream = 7, .offset = offset, .size = size, .key = key, .bytes = {}};
+  return grant(7, offset, size, key);
 }
 
 }  // namespace
@@ -176,6 +202,94 @@ TEST_CASE("ring memory is not given out again while the peer may still write the
   peer.turns();
   CHECK(peer.counter("ring memory held") == 0);
   CHECK(peer.link->view().streams.empty());
+}
+
+// Peers say nothing when they have read the last of a ring: MOVED, FIN and RELEASE say at once that
+// it is theirs again, and its slab may come back with another key before any CREDIT.
+TEST_CASE("memory that was left may be granted anew before all in it is confirmed") {
+  for (const bool by_moving : {false, true}) {
+    CAPTURE(by_moving);
+    Peer peer;
+    App first = peer.accept(7);
+    App second = peer.accept(9);
+    const auto key = peer.mover->commit(0);
+    peer.say(grant(7, 0, 64 << 10, *key));
+    peer.turns();
+    REQUIRE(first.write(20'000) == 20'000);
+    peer.turns();
+    REQUIRE(peer.last(Op::kData, 7) != nullptr);
+    if (by_moving) {
+      const auto other = peer.mover->commit(kSlab);
+      peer.say(grant(7, kSlab, 128 << 10, *other));
+      peer.turns();
+      REQUIRE(first.write(20'000) == 20'000);
+    } else {
+      first.shut_write();
+    }
+    peer.turns();
+    REQUIRE(peer.last(by_moving ? Op::kMoved : Op::kFinish, 7) != nullptr);
+    peer.mover->release(0);
+    const auto again = peer.mover->commit(0);
+    peer.say(grant(9, 0, 64 << 10, *again));
+    if (by_moving) {  // the next one, too
+      peer.turns();
+      peer.say(grant(7, 128 << 10, 128 << 10, *again));
+    }
+    peer.turns();
+    REQUIRE(second.write(20'000) == 20'000);
+    peer.turns();
+    CHECK(peer.last(Op::kData, 9) != nullptr);
+    CHECK(peer.last(Op::kReset, 9) == nullptr);
+    CHECK(peer.last(Op::kReset, 7) == nullptr);
+    CHECK(peer.honest->broken_rules == 0);
+  }
+}
+
+TEST_CASE("a ring that there is no memory for here waits, and its stream goes on") {
+  Peer peer{{.mirrors = 1}};
+  App first = peer.accept(7);
+  App second = peer.accept(9);
+  App third = peer.accept(11);
+  const auto one = peer.mover->commit(0);
+  const auto two = peer.mover->commit(kSlab);
+  peer.say(grant(7, 0, 64 << 10, *one));
+  peer.turns();
+  REQUIRE(first.write(20'000) == 20'000);
+  peer.turns();
+  REQUIRE(peer.last(Op::kData, 7) != nullptr);
+
+  // More than goes inside records at once, so it has to be waited for.
+  peer.say(grant(9, kSlab, 64 << 10, *two));
+  peer.turns();
+  REQUIRE(second.write(20'000) == 20'000);
+  peer.turns();
+  std::uint64_t arrived = peer.inlined(9);
+  CHECK((arrived > 0 && arrived <= 4096));
+  CHECK(peer.last(Op::kMoved, 9) == nullptr);
+  CHECK(peer.counter("rings that waited for memory here") == 1);
+  // Meanwhile the kernel's path is better for others.
+  CHECK_FALSE(peer.accepts(13));
+  peer.say({.op = Op::kCredit, .stream = 9, .cursor = arrived, .bytes = {}});
+  peer.turns();
+  CHECK(peer.inlined(9) > arrived);
+  arrived = peer.inlined(9);
+
+  // One with nothing to send does not keep what it cannot use.
+  peer.say(grant(11, kSlab + (64 << 10), 64 << 10, *two));
+  REQUIRE(peer.until([&] { return peer.last(Op::kRelease, 11) != nullptr; }));
+  CHECK(peer.last(Op::kMoved, 11) != nullptr);
+
+  // The other one has gone quiet, and gives its ring back.
+  peer.say(cursor(Op::kCredit, 20'000));
+  REQUIRE(peer.until([&] { return peer.last(Op::kMoved, 9) != nullptr; }));
+  peer.say({.op = Op::kCredit, .stream = 9, .cursor = arrived, .bytes = {}});
+  REQUIRE(peer.until([&] { return peer.last(Op::kData, 9) != nullptr; }));
+  CHECK(peer.last(Op::kData, 9)->cursor == 20'000);
+  CHECK(peer.last(Op::kRelease, 7) != nullptr);
+  for (const std::uint32_t id : {7u, 9u, 11u}) CHECK(peer.last(Op::kReset, id) == nullptr);
+  CHECK(peer.counter("streams reset for what the peer said") == 0);
+  CHECK(peer.accepts(13));
+  CHECK(peer.honest->broken_rules == 0);
 }
 
 TEST_CASE("records of streams that are not here are passed over") {

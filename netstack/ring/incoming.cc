@@ -58,9 +58,8 @@ bool RingLink::on_stream_record(Stream& stream, const Record& record) {
       to_deliver(stream);
       return true;
     case Op::kCredit:
-      if (!stream.out.on_credit(record.cursor, *mover_)) return false;
+      if (!stream.out.on_credit(record.cursor)) return false;
       stream.stalled = false;
-      if (stream.finish_sent && stream.out.all_confirmed()) stream.out.drop_all(*mover_);
       if (stream.out.has_ring()) to_tidy(stream);
       activate(stream);
       return true;
@@ -70,6 +69,7 @@ bool RingLink::on_stream_record(Stream& stream, const Record& record) {
     case Op::kGrant:
       if (stream.finish_sent) return true;  // it crossed our last word
       if (!stream.out.on_grant({record.offset, record.size}, record.key, *mover_)) return false;
+      look_at_memory(stream);
       stream.want_sent = stream.stalled = false;
       to_tidy(stream);
       activate(stream);

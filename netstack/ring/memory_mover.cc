@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <set>
 
 namespace shunt::ring {
 namespace {
@@ -76,14 +77,21 @@ void MemoryMover::release(std::uint32_t slab_offset) {
 
 Status MemoryMover::adopt(Extent ring, std::uint32_t key) {
   if (peer_ == nullptr) return Error{ECONNRESET, "peer"};
-  if (peer_->slabs_.at(ring.offset / faults_.slab).key != key) return Error{EPROTO, "ring key"};
-  adopted_.push_back(ring);
+  if (peer_->slabs_.at(slab_of(ring)).key != key) return Error{EPROTO, "ring key"};
+  std::set<std::uint32_t> mirrors{slab_of(ring)};
+  for (const Adopted& each : adopted_) {
+    // One key each, as registered memory has.
+    if (slab_of(each.ring) == slab_of(ring) && each.key != key) return Error{EPROTO, "ring key"};
+    mirrors.insert(slab_of(each.ring));
+  }
+  if (mirrors.size() > faults_.mirrors) return Error{ENOBUFS, "mirrors"};
+  adopted_.push_back({ring, key});
   return Done{};
 }
 
 void MemoryMover::drop(Extent ring) {
-  const auto it = std::find_if(adopted_.begin(), adopted_.end(), [&](const Extent& each) {
-    return each.offset == ring.offset && each.size == ring.size;
+  const auto it = std::find_if(adopted_.begin(), adopted_.end(), [&](const Adopted& each) {
+    return each.ring.offset == ring.offset && each.ring.size == ring.size;
   });
   if (it == adopted_.end())
     ++broken_rules;
@@ -92,9 +100,9 @@ void MemoryMover::drop(Extent ring) {
 }
 
 bool MemoryMover::adopted(Extent part) const {
-  return std::any_of(adopted_.begin(), adopted_.end(), [&](const Extent& ring) {
-    return part.offset >= ring.offset && part.size <= ring.size &&
-           part.offset - ring.offset <= ring.size - part.size;
+  return std::any_of(adopted_.begin(), adopted_.end(), [&](const Adopted& each) {
+    return part.offset >= each.ring.offset && part.size <= each.ring.size &&
+           part.offset - each.ring.offset <= each.ring.size - part.size;
   });
 }
 

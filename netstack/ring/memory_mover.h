@@ -26,6 +26,7 @@ struct MemoryFaults {
   std::uint32_t region = 64u << 20;
   std::uint32_t slab = 2u << 20;
   std::uint32_t small = 256;
+  std::size_t mirrors = 1u << 12;  ///< slabs of the peer's that rings may be adopted in at once
 };
 
 class MemoryMover final : public Mover {
@@ -75,6 +76,7 @@ class MemoryMover final : public Mover {
   void ring_bell();
   void land(Item& item);
   bool adopted(Extent part) const;
+  std::uint32_t slab_of(Extent part) const { return part.offset / faults_.slab; }
 
   MemoryFaults faults_;
   Shape shape_;
@@ -86,7 +88,11 @@ class MemoryMover final : public Mover {
   std::vector<Lane> lanes_;
   std::vector<std::pair<unsigned, std::vector<std::byte>>> inherited_;  ///< from a peer that left
   std::vector<Slab> slabs_;
-  std::vector<Extent> adopted_;
+  struct Adopted {
+    Extent ring;
+    std::uint32_t key = 0;
+  };
+  std::vector<Adopted> adopted_;
   bool armed_ = false, armed_for_room_ = false, unflushed_ = false;
 };
 

@@ -22,8 +22,9 @@
 //
 // How that maps to verbs: stage() is a registered mirror of the peer's slab, push() adds an
 // unsignalled RDMA WRITE to the list of this turn, publish() a WRITE_WITH_IMM (inline if it fits)
-// into the peer's message ring, flush() posts the list. The mirror of bytes that the peer has
-// confirmed (CREDIT) is not staged again before; nothing else about completions is seen up here:
+// into the peer's message ring, flush() posts the list. The mirror of bytes is not staged again
+// before the peer has read them (CREDIT, or a new GRANT); nothing else about completions is seen up
+// here:
 // room() says what the send queue and the peer's receive queue still take.
 //
 // Single-threaded: everything is called on the fabric loop's thread. Nothing blocks.
@@ -90,9 +91,13 @@ class Mover {
   // -- the peer's region: we write it, and never read it
   /// The peer granted this ring (in bounds, aligned, inside one slab: checked by the caller).
   /// Several rings of a slab are adopted one by one; the last drop() of a slab lets go of it.
-  /// A key that contradicts an adopted one: EPROTO. No memory for a mirror: ENOBUFS.
+  /// EPROTO: the key cannot be, it contradicts that of a ring adopted in the same slab. Any other
+  /// error: there is no memory for a mirror now; it is asked for again.
   virtual Status adopt(Extent ring, std::uint32_t key) = 0;
-  /// No more pushes into this ring; all of its bytes have been confirmed, or its stream is over.
+  /// No more pushes into this ring, and the peer is told so after this call. Writes may be under
+  /// way still: what they read stays until they are done. The slab may be adopted again at once,
+  /// with another key; a place of it is staged again only after the peer has granted it again, that
+  /// is, after it has read what was there.
   virtual void drop(Extent ring) = 0;
   /// Where to put bytes for this part of an adopted ring: the peer's memory itself, or a mirror.
   /// Stays valid until drop(). Write-only.

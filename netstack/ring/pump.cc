@@ -400,7 +400,8 @@ bool RingLink::tell(Stream& stream) {
     stream.credit_due = false;
   }
   if (stream.want_due) {
-    if (!stream.out.has_ring() && !stream.out.has_offer() && !say(Op::kWant)) return false;
+    const bool granted = stream.out.has_offer() || stream.out.lacks_memory();
+    if (!stream.out.has_ring() && !granted && !say(Op::kWant)) return false;
     stream.want_due = false;
   }
   if (stream.reclaim_due) {
@@ -408,20 +409,23 @@ bool RingLink::tell(Stream& stream) {
     stream.reclaim_due = false;
   }
   if (stream.release_due) {
-    if (stream.out.has_offer()) {
-      if (!say(Op::kMoved)) return false;
-      stream.out.move(*mover_);
-    }
-    if (stream.out.has_ring() && stream.out.all_confirmed()) {
-      if (!say(Op::kRelease)) return false;
-      stream.out.release(*mover_);
+    const bool moves = stream.out.has_offer() || stream.out.lacks_memory();
+    if (stream.out.all_confirmed() && (moves || stream.out.has_ring())) {
+      // Both or none: nothing may be written into a ring that is only moved to to give it back.
+      if (!has_room(lane_of(stream), 2 * kHeaderSize, 2)) return false;
+      if (moves) say(Op::kMoved);
+      say(Op::kRelease);
+      stream.out.drop_all(*mover_);
+      stream.want_sent = false;
+      look_at_memory(stream);
     }
     stream.release_due = false;
   }
   if (stream.app_ended && !stream.finish_sent) {
     if (!say(Op::kFinish)) return false;
     stream.finish_sent = last_words_ = true;
-    if (stream.out.all_confirmed()) stream.out.drop_all(*mover_);
+    stream.out.drop_all(*mover_);
+    look_at_memory(stream);
     end_if_over(stream);
   }
   return true;
@@ -445,6 +449,15 @@ void RingLink::tick() {
 /// Whether it has to be looked at again.
 bool RingLink::tidy(Stream& stream) {
   if (stream.dying) return false;
+  if (stream.out.lacks_memory()) {
+    if (!stream.out.look_for_memory(*mover_)) {
+      ++counters_.violations;
+      reset(stream);
+      return false;
+    }
+    look_at_memory(stream);
+    if (stream.out.has_offer()) activate(stream);
+  }
   const bool quiet =
       stream.seen_sent == stream.out.sent() && stream.seen_consumed == stream.in.consumed();
   stream.seen_sent = stream.out.sent();
@@ -454,7 +467,7 @@ bool RingLink::tidy(Stream& stream) {
     stream.credit_due = true;
     to_tell(stream);
   }
-  const bool holds = stream.out.has_ring() || stream.out.has_offer();
+  const bool holds = stream.out.has_ring() || stream.out.has_offer() || stream.out.lacks_memory();
   if (holds && stream.out.all_confirmed() && !stream.finish_sent &&
       (stream.idle_ticks >= kIdleTicks || stream.give_back)) {
     stream.release_due = true;

@@ -94,7 +94,7 @@ Result<Stream*> RingLink::add(fabric::StreamId id, fabric::MakeEnds& make, Uniqu
   if (ids_.used(id)) return Error{EPROTO, "stream id used before"};
   if (streams_.size() >= options_.streams) return Error{ENOBUFS, "streams"};
   // Without a ring a stream would crawl; the kernel's path is better then.
-  if (pool_.spent()) {
+  if (pool_.spent() || lack_memory_ > 0) {
     ++counters_.no_memory;
     return Error{ENOBUFS, "ring memory"};
   }
@@ -194,12 +194,21 @@ void RingLink::reset(Stream& stream) {
   stream.watch = 0;
   stream.app.reset();
   stream.out.drop_all(*mover_);
+  look_at_memory(stream);
   stream.reset_due = true;
   stream.want_due = stream.credit_due = stream.reclaim_due = stream.release_due = false;
   if (stream.grant_due) {  // never told, so nobody writes there
     stream.grant_due.reset();
   }
   to_tell(stream);
+}
+
+/// After each change of what `stream.out` was granted.
+void RingLink::look_at_memory(Stream& stream) {
+  const bool lacks = stream.out.lacks_memory();
+  if (std::exchange(stream.lacks_memory, lacks) == lacks) return;
+  lack_memory_ += lacks ? 1 : -1;
+  if (lacks) ++counters_.lacked_memory;
 }
 
 void RingLink::end_if_over(Stream& stream) {
@@ -219,6 +228,7 @@ void RingLink::bury() {
     loop_.forget(stream->watch);
     if (!stream->dying) stream->app.close();
     stream->out.drop_all(*mover_);
+    look_at_memory(*stream);
     stream->in.give_back_all(pool_);
     streams_.erase(fabric::StreamId{stream->id});
   }
@@ -281,6 +291,7 @@ fabric::LinkView RingLink::view() const {
                    {"ring memory committed", pool_.committed()},
                    {"ring memory in all", pool_.total()},
                    {"streams refused for want of memory", c.no_memory},
+                   {"rings that waited for memory here", c.lacked_memory},
                    {"waits for room", c.no_room},
                    {"records of unknown streams", c.unknown},
                    {"streams reset for what the peer said", c.violations}};

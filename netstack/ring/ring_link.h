@@ -63,6 +63,7 @@ struct Stream {
   bool reclaim_sent = false;  ///< since it got its ring
   bool give_back = false;     ///< the peer asked for its ring
   bool stalled = false;       ///< has bytes, has no credit
+  bool lacks_memory = false;  ///< out.lacks_memory(), as it is counted
   bool in_active = false, in_deliver = false, in_dirty = false, in_tidy = false, in_wanting = false;
   std::optional<std::uint64_t> urgent_at;  ///< the last urgent byte; not given yet
   std::uint8_t full = 0;  ///< times its ring was nearly full though the application kept up
@@ -95,6 +96,7 @@ class RingLink final : public fabric::Link, private Mover::Receiver {
   void on_app_event(Stream& stream, std::uint32_t events);
   void reset(Stream& stream);
   void part(Stream& stream, bool cleanly);
+  void look_at_memory(Stream& stream);
   void end_if_over(Stream& stream);
   void bury();
   void fail(Error error);
@@ -160,6 +162,7 @@ class RingLink final : public fabric::Link, private Mover::Receiver {
   std::optional<Error> failure_;
   bool scheduled_ = false;
   bool in_turn_ = false;
+  int lack_memory_ = 0;        ///< streams with a ring that there is no memory here for
   bool room_blocked_ = false;  ///< something waits for room
   bool moved_ = false;         ///< this turn did something
   bool last_words_ = false;    ///< this turn said some
@@ -172,7 +175,7 @@ class RingLink final : public fabric::Link, private Mover::Receiver {
   struct Counters {
     std::uint64_t turns = 0, sleeps = 0, wakes = 0, spins_paid = 0, records_in = 0, records_out = 0,
                   inline_bytes = 0, ring_bytes = 0, unknown = 0, violations = 0, no_room = 0,
-                  no_memory = 0;
+                  no_memory = 0, lacked_memory = 0;
   } counters_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

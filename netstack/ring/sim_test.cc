@@ -30,9 +30,12 @@ struct World {
     faults.calls = pick(4, 5, 17, 1000);
     faults.lanes = static_cast<unsigned>(pick(1, 2, 4));
     faults.region = static_cast<std::uint32_t>(pick(1u << 20, 4u << 20, 64u << 20));
-    faults.slab = 1u << 20;
     faults.small = static_cast<std::uint32_t>(pick(1, 64, 256, 2048));
+    faults.mirrors = static_cast<std::size_t>(pick(1, 2, 1000, 1000));
     options.largest_ring = static_cast<std::uint32_t>(pick(16u << 10, 64u << 10, 1u << 20));
+    // Small ones are released and committed again all the time.
+    faults.slab =
+        std::max(options.largest_ring, static_cast<std::uint32_t>(pick(64 << 10, 1 << 20)));
   }
   std::mt19937 random;
   MemoryFaults faults;

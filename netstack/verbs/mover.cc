@@ -274,8 +274,8 @@ void VerbsMover::drop(ring::Extent ring) {
   const auto found = adopted_.find(slab_of(ring.offset));
   if (found == adopted_.end() || found->second.rings == 0) return;
   if (--found->second.rings > 0) return;
-  // The device may still read the mirror: the peer has the bytes, but its acknowledgement may be
-  // lost and they be sent again.
+  // The device may still read the mirror: writes are under way, or the acknowledgement of one is
+  // lost and it is made again.
   found->second.until.clear();
   for (Lane& lane : lanes_) {
     found->second.until.push_back(lane.next());
