@@ -93,10 +93,12 @@ Result<Arrival> Acceptor::next(Listener& listener, int socket, Worker& worker) c
     // of upgraded clients are, has no peer any more for getpeername(2).
     SockAddress peer;
     const Remote::Accepting until_expected{services_->remote};
+    auto arriving = listener.arriving;
     auto tcp = worker.calls.accept(socket, 0, &peer);
     if (!tcp) return tcp.error();
     Arrival arrival;
     arrival.tcp = std::move(*tcp);
+    arrival.arriving = std::move(arriving);
     arrival.since = Clock::now();
     arrival.client = from_sockaddr(peer.bytes()).value_or(Endpoint{});
     {

@@ -81,7 +81,12 @@ void Listeners::sweep(PodNetwork* network) {
     const auto mailbox = weak.lock();
     if (mailbox == nullptr || !mailbox->drop_older(std::chrono::hours{24})) continue;
     const auto waiting = network->waiting_at(key.first);
-    if (waiting && *waiting == 0) mailbox->drop_older(std::chrono::milliseconds{500});
+    if (!waiting || *waiting != 0) continue;
+    // Asked afterwards: a thread of ours may have been stopped between its accept and the offer.
+    const bool arriving = std::any_of(listeners_.begin(), listeners_.end(), [&](const auto& entry) {
+      return entry.second->mailbox == mailbox && entry.second->arriving.use_count() > 1;
+    });
+    if (!arriving) mailbox->drop_older(std::chrono::milliseconds{500});
   }
 }
 

@@ -13,6 +13,7 @@
 #include <mutex>
 #include <optional>
 #include <unordered_map>
+#include <variant>
 #include <vector>
 
 #include "netstack/local/mailbox.h"
@@ -34,6 +35,7 @@ struct Arrival {
   std::optional<local::Offer> offer;
   std::vector<local::NodeTable::Undecided> undecided;
   std::chrono::steady_clock::time_point since{};
+  std::shared_ptr<const std::monostate> arriving;  ///< the listener's
 };
 
 /// A connection of our own that makes a program look at its listener, see Acceptor.
@@ -50,6 +52,9 @@ struct Listener {
   /// Its program could reconfigure the node with a socket of the node's network: gets none.
   std::atomic<bool> privileged{false};
   LeftToKernel left_to_kernel;
+  /// Copied before a connection is taken out of the kernel's queue and held until a program has it:
+  /// meanwhile it has an offer and waits in no queue.
+  std::shared_ptr<const std::monostate> arriving = std::make_shared<const std::monostate>();
   int armed_as = -1;  ///< the Acceptor's, under its mutex
   std::mutex mutex;
   std::deque<Arrival> returned;  ///< accepted for somebody who went away; next in line
