@@ -159,7 +159,7 @@ class Bed:
         return {"connect": 1e6 * result["seconds"] / result["operations"],
                 "connect cpu": 1e6 * result["cpu"] / result["operations"]}
 
-    def data_in_turns(self, variant, seconds=0.02):
+    def data_in_turns(self, variant, seconds=0.01):
         """Round trips and streams on connections that last a moment. In many rounds of it two variants
         that hardly differ can be told apart to half a percent, on a machine that is not idle, too."""
         found = {}

@@ -21,7 +21,7 @@ SKIPPED = 77
 _EPILOG = """\
 Variants take turns (A B C A B C ...); figures are the median (min–max) of the rounds, ratios are
 taken within each round. Of 40 rounds or more, between what the median lies with 95 % confidence is
-shown instead of min–max. Only ratios mean something on another machine. A missed bar is printed and
+shown instead of min–max, and a bar in between is undecided. Only ratios mean something on another machine. A missed bar is printed and
 changes nothing else: the exit status is 0 unless measuring failed (1), was interrupted (130) or is
 not possible here (77).
 """
@@ -78,7 +78,9 @@ def _run_suite(name, quick):
     judged = report.bars(bench.comparisons)
     if judged:
         missed = [each[:-1] for each in judged if each[-1] == "missed"]
-        print(f"\n{len(judged)} bars, {len(missed)} missed" + (":" if missed else ""))
+        undecided = sum(each[-1] == "undecided" for each in judged)
+        print(f"\n{len(judged)} bars, {len(missed)} missed"
+              + (f", {undecided} undecided" if undecided else "") + (":" if missed else ""))
         for comparison, measure, bar, value in missed:
             print(f"  {comparison.title}: {measure.title}: {report.bar_line(measure, bar, value)}")
     sys.stdout.flush()

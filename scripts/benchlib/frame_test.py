@@ -46,6 +46,12 @@ class Measures(unittest.TestCase):
         self.assertEqual((few.median, few.least, few.most), (14.5, 0, 29))
         self.assertEqual((many.median, many.least, many.most), (50, 40, 60))
 
+    def test_many_rounds_that_do_not_tell_decide_no_bar(self):
+        bar = Bar("new", at_most=10)
+        for values, verdict in (([9, 12] * 50, "undecided"), ([9] * 100, "met"),
+                                ([11] * 100, "missed"), ([9, 12], "missed")):
+            self.assertEqual(measured([bar], new=values).judge()[0][2], verdict)
+
     def test_bars_are_met_or_missed(self):
         def verdicts(*bars):
             judged = measured(bars, base=[10], new=[8]).judge()

@@ -39,15 +39,17 @@ class Spread:
     median: float
     least: float
     most: float
+    is_interval: bool = False  # MANY rounds
 
     @classmethod
     def of(cls, values):
         least, most = 0, len(values) - 1
-        if len(values) >= cls.MANY:
+        many = len(values) >= cls.MANY
+        if many:
             reach = 0.98 * math.sqrt(len(values))
             least, most = math.floor(most / 2 - reach), math.ceil(most / 2 + reach)
         ordered = sorted(values)
-        return cls(statistics.median(ordered), ordered[least], ordered[most])
+        return cls(statistics.median(ordered), ordered[least], ordered[most], many)
 
 
 @dataclasses.dataclass
@@ -82,7 +84,8 @@ class Measure:
         return Spread.of(ratios) if ratios else None
 
     def judge(self):
-        """[(bar, the median it is about or None, "met", "missed" or "not measured")]"""
+        """[(bar, the median it is about or None, "met", "missed", "undecided" or "not measured")]. It is
+        undecided if many rounds do not tell on which side of the limit the median lies."""
         verdicts = []
         for bar in self.bars:
             spread = None
@@ -94,5 +97,7 @@ class Measure:
                 verdicts.append((bar, None, "not measured"))
                 continue
             verdict = "met" if bar.reached_by(spread.median) else "missed"
+            if spread.is_interval and spread.least < bar.limit < spread.most:
+                verdict = "undecided"
             verdicts.append((bar, spread.median, verdict))
         return verdicts

@@ -161,9 +161,9 @@ def _socket_measures(one_cpu):
     ]
 
 
-def _kernel_measures(variant, against):
+def _kernel_measures(variant, against, one_cpu):
     def bar(**limit):
-        return [Bar(variant, against=against, **limit)]
+        return [Bar(variant, against=against, **limit)] if one_cpu else []
 
     return [
         Measure("echo 64", "round trip, 64 B", "µs", bar(at_most=1.02)),
@@ -219,7 +219,8 @@ def _measure(bench, pods, where, one_cpu):
                                       ("no seccomp profile", RUNC_BARE, KERNEL_BARE)):
         bench.compare(f"connections that are never replaced, {profile}, {where}",
                       turns((against, variant), pods.data_in_turns),
-                      _kernel_measures(variant, against), rounds=bench.pick(300, 60))
+                      _kernel_measures(variant, against, one_cpu),
+                      rounds=bench.pick(400, 150))
     if one_cpu:
         bench.compare(f"making connections that are never replaced, {where}",
                       turns((RUNC, KERNEL), lambda v: pods.connects(v, seconds)),
