@@ -1,4 +1,4 @@
-// The shim itself: one process per pod, one thread, one event loop. The composition root: every
+// The shim itself: one process per pod, one event loop. The composition root: every
 // object is built here by hand.
 #include <fcntl.h>
 #include <malloc.h>
