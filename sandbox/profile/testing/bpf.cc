@@ -1,8 +1,10 @@
 #include "sandbox/profile/testing/bpf.h"
 
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 
 namespace shunt::sandbox::testing {
 namespace {
@@ -23,15 +25,16 @@ bool holds(std::uint16_t op, std::uint32_t accumulator, std::uint32_t k) {
   }
 }
 
-}  // namespace
-
-std::uint32_t run(const Program& program, const seccomp_data& call) {
+/// What the program returns; nothing if it reads from beyond `readable` bytes of the call.
+std::optional<std::uint32_t> execute(const Program& program, const seccomp_data& call,
+                                     std::size_t readable) {
   std::uint32_t accumulator = 0;
   for (std::size_t pc = 0; pc < program.size(); ++pc) {
     const sock_filter& each = program[pc];
     switch (each.code) {
       case BPF_LD | BPF_W | BPF_ABS:
         if (each.k + sizeof accumulator > sizeof call) std::abort();
+        if (each.k + sizeof accumulator > readable) return std::nullopt;
         std::memcpy(&accumulator, reinterpret_cast<const char*>(&call) + each.k,
                     sizeof accumulator);
         break;
@@ -52,6 +55,19 @@ std::uint32_t run(const Program& program, const seccomp_data& call) {
     }
   }
   std::abort();  // every program ends in a return
+}
+
+}  // namespace
+
+std::uint32_t run(const Program& program, const seccomp_data& call) {
+  return *execute(program, call, sizeof call);
+}
+
+bool always_allows(const Program& program, std::uint32_t arch, std::uint32_t number) {
+  seccomp_data call{};
+  call.nr = static_cast<int>(number);
+  call.arch = arch;
+  return execute(program, call, offsetof(seccomp_data, instruction_pointer)) == SECCOMP_RET_ALLOW;
 }
 
 }  // namespace shunt::sandbox::testing
