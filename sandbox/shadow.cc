@@ -3,6 +3,12 @@
 #include <sys/socket.h>
 
 namespace shunt::sandbox {
+namespace {
+
+/// Over the loopback a handshake is done within the call, unless the machine has no time for us.
+constexpr std::chrono::milliseconds kHandshake{100};
+
+}  // namespace
 
 Result<UniqueFd> make_shadow(Call& call, int family, std::uint64_t cookie) {
   auto socket = call.services.network->make_tcp_socket(family);
@@ -26,8 +32,8 @@ Result<ConnectedShadow> make_connected_shadow(Call& call, int family, std::uint6
   const auto there = local_endpoint(listener->get());
   if (!there) return last_error("getsockname");
   const SockAddress target = to_sockaddr(*there, family);
-  const Status done = call.worker.calls.connect(socket->get(), target.get(), target.length,
-                                                std::chrono::milliseconds{1});
+  const Status done =
+      call.worker.calls.connect(socket->get(), target.get(), target.length, kHandshake);
   if (!done) return done.error();
   auto peer = call.worker.calls.accept(listener->get(), 0);
   if (!peer) return peer.error();
