@@ -19,7 +19,7 @@ GUESTS = os.path.join(paths.build_dir(), "integration", "guests")
 LAUNCHER = os.path.join(paths.build_dir(), "sandbox", "shunt-launch")
 
 # Each takes some five seconds: how connections begin, what they carry, each way in which they end.
-SHORT = "close_unread echo_nonblocking half_close_client peer_killed server_speaks_first urgent".split()
+SHORT = "close_unread echo_nonblocking half_close_client peer_killed server_speaks_first".split()
 COUNTER = "/sys/class/infiniband/rxe0/ports/1/hw_counters/sent_pkts"
 AT_ONCE = 12  # programs; then is said how it went
 DIFFER = [os.path.join(HERE, "guests", f"differs_{kind}.txt") for kind in ("window", "verbs")]
