@@ -23,6 +23,7 @@
 namespace shunt::sandbox {
 
 class Acceptor;
+class ConnectsInHand;
 class EpollCache;
 struct Listener;
 class Listeners;
@@ -75,11 +76,12 @@ struct Services {
   Statistics& statistics;
   SocketNotes& notes;
   UnheardConnects& unheard;
+  ConnectsInHand& connects;
   EpollCache& epolls;
   Listeners& listeners;
   Acceptor& acceptor;
   /// Handles a call that a handler kept once more, from the beginning. Any thread.
-  std::function<void(CallId, std::array<std::uint64_t, 6>)> again;
+  std::function<void(CallId, const std::array<std::uint64_t, 6>&)> again;
 };
 
 struct Call {

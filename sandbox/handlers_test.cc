@@ -19,6 +19,7 @@
 #include "netstack/base/event_loop.h"
 #include "netstack/base/netns.h"
 #include "sandbox/acceptor.h"
+#include "sandbox/connects_in_hand.h"
 #include "sandbox/epoll_cache.h"
 #include "sandbox/syscall_table.h"
 
@@ -32,6 +33,7 @@ struct FakeGuest final : Guest {
   std::vector<std::byte> memory = std::vector<std::byte>(4096);
   bool alive = true;
   int flags_of_all = 0;
+  std::function<void()> meanwhile;  ///< happens once, while a call is being answered
 
   template <typename T>
   std::uint64_t put(const T& value, std::uint64_t at = 64) {
@@ -56,7 +58,10 @@ struct FakeGuest final : Guest {
     if (!copy.valid()) return last_error("fcntl");
     return copy;
   }
-  Result<FdInfo> info(GuestFd) override { return FdInfo{flags_of_all, 0}; }
+  Result<FdInfo> info(GuestFd) override {
+    if (const auto now = std::exchange(meanwhile, {})) now();
+    return FdInfo{flags_of_all, 0};
+  }
   std::size_t descriptors() override { return 0; }
   bool waiting() override { return alive; }
   pid_t tid() const override { return ::getpid(); }
@@ -153,6 +158,9 @@ class Pod {
   Reply accept(const UniqueFd& listener) {
     return call(on_accept, {static_cast<std::uint64_t>(listener.get()), 0, 0});
   }
+  /// Ids of calls that were to be handled once more.
+  const std::vector<std::uint64_t>& again() const { return again_; }
+  std::uint64_t last_id() const { return last_id_; }
   std::uint64_t count(Path path) const { return statistics_.paths(path); }
   FakeGuest& guest() { return guest_; }
   PodNetwork& network() { return *network_; }
@@ -171,10 +179,13 @@ class Pod {
   Statistics statistics_;
   SocketNotes notes_;
   UnheardConnects unheard_;
+  std::vector<std::uint64_t> again_;
+  ConnectsInHand connects_{
+      [this](const CallId& call, const ConnectsInHand::Arguments&) { again_.push_back(call.id); }};
   EpollCache epolls_;
   Listeners listeners_;
-  Services services_{nullptr, nullptr,    statistics_, notes_, unheard_,
-                     epolls_, listeners_, acceptor_,   {}};
+  Services services_{nullptr,   nullptr, statistics_, notes_,    unheard_,
+                     connects_, epolls_, listeners_,  acceptor_, {}};
   std::uint64_t last_id_ = 0;
 };
 
@@ -244,6 +255,36 @@ TEST_CASE("connect(2)") {
     CHECK(named->is_client);
     CHECK(named->local() == *local_endpoint(upgraded.get()));
     CHECK(named->remote() == *from_sockaddr(std::as_bytes(std::span{&at, 1})));
+  });
+}
+
+// A signal ends a call, and it comes again while its first answer is being found.
+TEST_CASE("connect(2) is answered by one thread at a time for a socket") {
+  in_a_pod([](Pod& pod) {
+    auto [listener, at] = pod.listener();
+    const UniqueFd client = pod.socket();
+    const UniqueFd other = pod.socket();
+    std::optional<Reply> second;
+    std::optional<Reply> third;
+    std::uint64_t second_id = 0;
+    pod.guest().meanwhile = [&, &to = at] {
+      second = pod.connect(client, to);
+      second_id = pod.last_id();
+      CHECK(pod.again().empty());
+      third = pod.connect(other, to);
+    };
+    std::optional<Reply> first = pod.connect(client, at);
+    CHECK(std::holds_alternative<ReplaceFd>(*first));
+    // The other call waits, and comes again when the first one has been answered.
+    CHECK(std::holds_alternative<Later>(*second));
+    CHECK(pod.again().empty());
+    first.reset();
+    CHECK(pod.again() == std::vector{second_id});
+    CHECK(std::holds_alternative<ReplaceFd>(*third));
+    CHECK(pod.count(Path::kUnusualOption) == 0);
+    // Then the socket is connected already: the kernel's answer is right.
+    CHECK(std::holds_alternative<RunInKernel>(pod.connect(client, at)));
+    CHECK(pod.again().size() == 1);
   });
 }
 

@@ -18,6 +18,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <shared_mutex>
 #include <string>
 #include <thread>
@@ -88,9 +89,6 @@ class Remote final : private control::Delegate {
   Reply connect(Call& call, Established connection, const local::FastName& name);
   /// Tells the server's shim that no offer will come.
   void pass(const local::FastName& name);
-  /// The socket's connect(2) came again, after a signal, while connect() is at it: the new call
-  /// gets the answer.
-  bool take_over(std::uint64_t cookie, const CallId& call);
 
   /// Held from before a connection is accepted until expect() has been called for it: an offer for
   /// a connection that is taken from its listener already is not refused meanwhile.
@@ -166,7 +164,7 @@ class Remote final : private control::Delegate {
   void answered(const Connecting& op, Result<control::Accept, control::Refusal> answer);
   void swap(const Connecting& op);
   void stay(const Connecting& op, Path reason, bool pass);
-  std::optional<CallId> take_out(const Connecting& op);
+  void give_up(const Connect& op);
 
   // Server's half. Fabric thread.
   void consider(const std::shared_ptr<Incoming>& offer);
@@ -217,9 +215,6 @@ class Remote final : private control::Delegate {
   mutable std::shared_mutex known_mutex_;
   std::unordered_map<IpAddress, Known> known_;
 
-  std::mutex connects_mutex_;
-  std::unordered_map<std::uint64_t, Connecting> connects_;  // by cookie of the TCP socket
-
   mutable std::mutex offers_mutex_;  // marks_, patience_, and what goes into mailboxes
   std::atomic<int> accepting_{0};
   std::map<Tuple, Marked> marks_;
@@ -240,6 +235,7 @@ class Remote final : private control::Delegate {
   std::thread thread_;
 
   // Fabric thread only.
+  std::set<Connecting> connects_;  // whose calls have no answer yet
   std::vector<OfferedFabric> fabrics_;
   std::map<StreamKey, Decided> decisions_;
   PidfdCache pidfds_;

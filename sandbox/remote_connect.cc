@@ -8,6 +8,9 @@
 //   swap        the descriptor is replaced, CONFIRM, the TCP connection is reset
 //   stay        at any point before that: the program keeps the TCP connection, which is what it
 //               has all the time
+//
+// A call that a signal ended in between comes again, and waits: it is answered in place of the
+// first.
 
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -65,7 +68,7 @@ Path why(control::Refusal refusal) {
 }  // namespace
 
 struct Remote::Connect {
-  CallId call;  // guarded by connects_mutex_ until it is taken out
+  CallId call;
   GuestFd number{};
   Established connection;
   local::FastName name;
@@ -73,6 +76,12 @@ struct Remote::Connect {
   control::Route route;
   UniqueFd application;
   Clock::time_point until{};
+
+  /// The call itself, or the same one come again after a signal.
+  CallId to_answer() {
+    if (call.waiting()) return call;
+    return connection.hold.successor(call, static_cast<int>(number)).value_or(call);
+  }
 };
 
 Reply Remote::connect(Call& call, Established connection, const local::FastName& name) {
@@ -99,10 +108,6 @@ Reply Remote::connect(Call& call, Established connection, const local::FastName&
   op->name = name;
   op->only = std::move(only);
   op->until = Clock::now() + bound(kLongest);
-  {
-    const std::lock_guard guard{connects_mutex_};
-    connects_[op->connection.cookie] = op;
-  }
   post([this, op] { begin(op); });
   return Later{};
 }
@@ -111,24 +116,15 @@ void Remote::pass(const local::FastName& name) {
   post([this, name] { peers_->pass(name.server.address, name.client, name.server); });
 }
 
-bool Remote::take_over(std::uint64_t cookie, const CallId& call) {
-  const std::lock_guard guard{connects_mutex_};
-  const auto found = connects_.find(cookie);
-  if (found == connects_.end()) return false;
-  found->second->call = call;
-  return true;
-}
-
-/// Once: whoever gets it answers the call.
-std::optional<CallId> Remote::take_out(const Connecting& op) {
-  const std::lock_guard guard{connects_mutex_};
-  const auto found = connects_.find(op->connection.cookie);
-  if (found == connects_.end() || found->second != op) return std::nullopt;
-  connects_.erase(found);
-  return op->call;
+/// The server's side is not left with a stream that nobody speaks for.
+void Remote::give_up(const Connect& op) {
+  peers_->withdraw(op.route);
+  if (fabric::Link* link = peers_->link(op.route)) link->abandon(op.route.stream);
 }
 
 void Remote::begin(const Connecting& op) {
+  connects_.insert(op);
+  if (op->until < Clock::now()) return stay(op, Path::kPeerSilent, true);  // we were held up
   const IpAddress& peer = op->name.server.address;
   const auto route = peers_->route(peer, op->only);
   if (!route) {
@@ -170,6 +166,7 @@ Result<fabric::Ends> Remote::join_ends(const local::FastName& name, int listener
 }
 
 void Remote::opened(const Connecting& op, Result<fabric::Half> half) {
+  if (half && !connects_.contains(op)) half = Error{ECANCELED, ""};  // it has taken too long
   if (!half) {
     if (auto* link = peers_->link(op->route)) link->abandon(op->route.stream);
     const int error = half.error().number;
@@ -196,6 +193,7 @@ void Remote::opened(const Connecting& op, Result<fabric::Half> half) {
 
 void Remote::answered(const Connecting& op, Result<control::Accept, control::Refusal> answer) {
   fabric::Link* link = peers_->link(op->route);
+  if (!connects_.contains(op)) return give_up(*op);
   if (!answer) {
     op->application.reset();
     if (link != nullptr) link->abandon(op->route.stream);
@@ -210,8 +208,7 @@ void Remote::answered(const Connecting& op, Result<control::Accept, control::Ref
   if (!completed) {
     log::debug("sandbox", "fabric: {}", describe(completed.error()));
     op->application.reset();
-    peers_->withdraw(op->route);
-    if (link != nullptr) link->abandon(op->route.stream);
+    give_up(*op);
     stay(op, link == nullptr ? Path::kPeerLost : Path::kSupervisorError, false);
     return;
   }
@@ -235,54 +232,44 @@ void Remote::swap(const Connecting& op) {
     services_.notes.put(fast_cookie, op->connection.noted);
     remember_stream(op->name, true, kind);
   }
-  const auto call = take_out(op);
-  if (!call) return;  // cannot be: only the end of a connect takes it out
-  ProcessGuest guest{call->tid, call->id, call->container->notify, pidfds_};
-  const auto give_up = [&](Path reason) {
+  connects_.erase(op);
+  const CallId call = op->to_answer();
+  ProcessGuest guest{call.tid, call.id, call.container->notify, pidfds_};
+  if (!kept || !repair_epolls(services_, guest, op->number, fast)) {
     op->application.reset();
-    peers_->withdraw(op->route);
-    if (auto* link = peers_->link(op->route)) link->abandon(op->route.stream);
-    services_.statistics.count(reason);
-    deliver(services_, *call, on_tcp(services_, op->connection));
-  };
-  if (!kept || !repair_epolls(services_, guest, op->number, fast))
-    return give_up(Path::kSupervisorError);
+    give_up(*op);
+    services_.statistics.count(Path::kSupervisorError);
+    deliver(services_, call, on_tcp(services_, op->connection));
+    return op->connection.hold.release();
+  }
   if ((op->connection.info.flags & O_NONBLOCK) == 0) ::fcntl(fast, F_SETFL, 0);
-  deliver(services_, *call,
-          put_in_place(services_, *call, op->number, std::move(op->connection), watch_,
-                       {std::move(op->application), fast_cookie, path_over(kind),
-                        [this, route = op->route](bool upgraded) {
-                          if (upgraded) {
-                            peers_->confirm(route);
-                            return;
-                          }
-                          peers_->withdraw(route);
-                          if (auto* link = peers_->link(route)) link->abandon(route.stream);
-                        }}));
+  deliver(services_, call,
+          put_in_place(
+              services_, call, op->number, std::move(op->connection), watch_,
+              {std::move(op->application), fast_cookie, path_over(kind), [this, op](bool upgraded) {
+                 if (upgraded) return peers_->confirm(op->route);
+                 give_up(*op);
+               }}));
 }
 
 void Remote::stay(const Connecting& op, Path reason, bool pass) {
-  const auto call = take_out(op);
-  if (!call) return;
+  if (connects_.erase(op) == 0) return;
+  const CallId call = op->to_answer();
   services_.statistics.count(reason);
   if (pass) peers_->pass(op->name.server.address, op->name.client, op->name.server);
-  deliver(services_, *call, on_tcp(services_, op->connection));
+  deliver(services_, call, on_tcp(services_, op->connection));
+  op->connection.hold.release();
 }
 
 // A fabric that never answers must not hold a program up.
 void Remote::keep_house() {
   std::vector<Connecting> late;
-  {
-    const std::lock_guard guard{connects_mutex_};
-    const auto now = Clock::now();
-    for (const auto& [cookie, op] : connects_)
-      if (op->until < now) late.push_back(op);
-  }
+  for (const Connecting& op : connects_)
+    if (op->until < Clock::now()) late.push_back(op);
   for (const Connecting& op : late) {
     op->application.reset();
-    peers_->withdraw(op->route);
-    if (auto* link = peers_->link(op->route)) link->abandon(op->route.stream);
-    stay(op, Path::kPeerSilent, false);
+    give_up(*op);
+    stay(op, Path::kPeerSilent, true);
   }
   reset_unclaimed();
   loop_.after(kHousekeeping, [this] { keep_house(); });

@@ -35,6 +35,7 @@
 #include "netstack/local/fast_list.h"
 #include "sandbox/acceptor.h"
 #include "sandbox/call.h"
+#include "sandbox/connects_in_hand.h"
 #include "sandbox/epoll_cache.h"
 #include "sandbox/listeners.h"
 #include "sandbox/syscall_table.h"
@@ -97,11 +98,12 @@ class Supervisor::Core {
                   statistics_,
                   notes_,
                   unheard_,
+                  connects_,
                   epolls_,
                   listeners_,
                   acceptor_,
-                  [this](CallId call, std::array<std::uint64_t, 6> args) {
-                    post([this, call = std::move(call), args] { handle_again(call, args); });
+                  [this](CallId call, const std::array<std::uint64_t, 6>& args) {
+                    again(std::move(call), args);
                   }} {
     if (const Status started = acceptor_.start(&services_); !started) std::abort();
     struct sigaction action {};
@@ -247,6 +249,10 @@ class Supervisor::Core {
       why_not_remote_ = remote.error();
       log::info("sandbox", "connections to other nodes stay as they are: {}", why_not_remote_);
     }
+  }
+
+  void again(CallId call, const std::array<std::uint64_t, 6>& args) {
+    post([this, call = std::move(call), args] { handle_again(call, args); });
   }
 
   // Loop thread.
@@ -440,6 +446,9 @@ class Supervisor::Core {
   Statistics statistics_;
   SocketNotes notes_;
   UnheardConnects unheard_;
+  ConnectsInHand connects_{[this](CallId call, const std::array<std::uint64_t, 6>& args) {
+    again(std::move(call), args);
+  }};
   EpollCache epolls_;
   Listeners listeners_;
 

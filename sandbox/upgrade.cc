@@ -301,10 +301,12 @@ Reply put_in_place(Services& services, const CallId& call, GuestFd number, Estab
     end(path, true);
   };
   reply.answered = [&services, replaced, fast_cookie = replacement.cookie, told,
-                    tcp_cookie = connection.cookie](const Status& delivered) {
+                    tcp_cookie = connection.cookie,
+                    hold = std::move(connection.hold)](const Status& delivered) mutable {
     if (*replaced && !delivered && told) services.unheard.add(fast_cookie);
     if (!*replaced && !delivered && told) services.unheard.add(tcp_cookie);
     if (*replaced) services.notes.forget(tcp_cookie);
+    hold.release();
   };
   return reply;
 }

@@ -14,6 +14,7 @@
 #include "netstack/base/move_function.h"
 #include "netstack/local/fast_socket.h"
 #include "sandbox/call.h"
+#include "sandbox/connects_in_hand.h"
 
 namespace shunt::sandbox {
 
@@ -27,6 +28,7 @@ struct Established {
   FdInfo info;                                 ///< of the guest's descriptor
   std::shared_ptr<const SocketOptions> noted;  ///< what the program told the socket
   int error = 0;                               ///< what connect(2) is to return: 0 or EINPROGRESS
+  ConnectsInHand::Hold hold;                   ///< until the call is answered
 };
 
 /// The answer to connect(2). Closes the line in every case.

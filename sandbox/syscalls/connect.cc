@@ -13,6 +13,8 @@
 //   a pod of another node, or perhaps                      asked whether its shim is there, which
 //                                                          takes 20 ms at most; see remote.h
 //   a call repeated after a signal                         0 if the first one had succeeded
+//   a call while another one for the socket is answered    takes the place of one that a signal
+//                                                          ended, or comes again afterwards
 
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -128,13 +130,14 @@ Reply on_connect(Call& call) {
     if (call.services.unheard.take(*cookie)) return Return{0};
     return Fail{EISCONN};
   }
+  auto hold = call.services.connects.take(*cookie, call.identity, call.args);
+  if (!hold) return Later{};
   if (call.services.unheard.take(*cookie)) return Return{0};
   const auto netns = socket_netns_cookie(socket->get());
   const bool at_home = netns && *netns == network->cookie();
-  if (call.services.remote != nullptr) {
-    if (!at_home && call.services.remote->is_node_socket(socket->get())) return Fail{EISCONN};
-    if (call.services.remote->take_over(*cookie, call.identity)) return Later{};
-  }
+  if (!at_home && call.services.remote != nullptr &&
+      call.services.remote->is_node_socket(socket->get()))
+    return Fail{EISCONN};
   // The private namespace is no place to connect in: every pod's mailbox is there.
   if (netns && *netns == network->private_cookie()) return Fail{EISCONN};
   if (!at_home || network->host_network() || call.container().plain)
@@ -187,7 +190,7 @@ Reply on_connect(Call& call) {
     return Fail{started.error};
   }
   return upgrade(call, Established{std::move(*socket), *cookie, bound.storage.ss_family, *target,
-                                   ticket, *info, noted, started.error});
+                                   ticket, *info, noted, started.error, std::move(hold)});
 }
 
 }  // namespace shunt::sandbox
