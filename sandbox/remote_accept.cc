@@ -182,14 +182,17 @@ void Remote::granted(const std::shared_ptr<Incoming>& incoming, Result<fabric::H
   const auto decision = std::make_shared<std::atomic<Decision>>(Decision::kPending);
   offer.decision = decision;
   offer.socket = std::move(half->application);
+  bool ahead = false;
+  bool put = false;
   {
     const std::lock_guard guard{offers_mutex_};
     const auto found = marks_.find({name.client, name.server});
-    const bool ahead = found != marks_.end() && is_ahead(found->second);
-    if (found != marks_.end()) marks_.erase(found);
-    if (ahead || !incoming->mailbox->put(std::move(offer)))
-      return give_up(ahead ? Refusal::kGoneAhead : Refusal::kBusy);
+    ahead = found != marks_.end() && is_ahead(found->second);
+    if (!ahead) put = incoming->mailbox->put(std::move(offer));
+    if (put && found != marks_.end()) marks_.erase(found);
   }
+  // Not under the mutex: to refuse takes it as well.
+  if (!put) return give_up(ahead ? Refusal::kGoneAhead : Refusal::kBusy);
   decisions_[{route.session, route.stream}] = {{name.client, name.server}, decision};
   if (!peers_->accept(route, incoming->family, std::move(half->message)))
     decide(route, Decision::kWithdrawn);
