@@ -261,6 +261,8 @@ void HostLink::on_message(fabric::View bytes) {
 }
 
 void HostLink::arrived(Number number, UniqueFd socket) {
+  // What was offered and refused is still here, and dead.
+  if (arrived_.size() >= kMostArrived) drop_old_arrivals();
   if (arrived_.size() >= kMostArrived) return;  // it hangs up: the peer dials too many
   arrived_[number] = {std::move(socket), Clock::now()};
   untold_.push_back(number);
@@ -281,6 +283,13 @@ void HostLink::tell_arrivals() {
   }
 }
 
+void HostLink::drop_old_arrivals() {
+  const auto now = Clock::now();
+  std::erase_if(arrived_, [now](const auto& entry) {
+    return now - entry.second.since > 2 * kOld || !is_fresh(entry.second.socket.get());
+  });
+}
+
 void HostLink::look_after() {
   const auto now = Clock::now();
   timer_ = 0;
@@ -291,9 +300,7 @@ void HostLink::look_after() {
     return now - kept.since > kOld || !is_fresh(kept.socket.get());
   };
   std::erase_if(ready_, [&](const auto& entry) { return gone(entry.second); });
-  std::erase_if(arrived_, [&](const auto& entry) {
-    return now - entry.second.since > 2 * kOld || !is_fresh(entry.second.socket.get());
-  });
+  drop_old_arrivals();
   std::vector<Number> late;
   for (const auto& [number, dialled] : dialled_)
     if (now - dialled.since > kDialTime) late.push_back(number);

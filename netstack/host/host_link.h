@@ -61,6 +61,7 @@ class HostLink final : public fabric::Link {
   void serve_waiting();
   void tell_arrivals();
   void look_after();
+  void drop_old_arrivals();
 
   HostFabric& fabric_;
   fabric::LinkSetup setup_;

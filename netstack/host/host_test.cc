@@ -206,6 +206,30 @@ TEST_CASE("a stream is a TCP connection between the nodes") {
   }
 }
 
+TEST_CASE("streams that the other side refuses use up nothing of it") {
+  if (!root()) return;
+  Pair pair;
+  pair.connect();
+  // More than one side keeps of the other's, faster than it looks after them by itself.
+  for (int i = 0; i < 600; ++i) {
+    bool got = false;
+    for (int tries = 0; tries < 50 && !got && !pair.a.failed; ++tries) {
+      bool answered = false;
+      pair.last += 2;
+      pair.a.link->open(pair.last, {}, [&](const Result<fabric::Half>& half) {
+        answered = true;
+        got = static_cast<bool>(half);
+      });
+      REQUIRE(pair.until([&] { return answered; }));
+    }
+    REQUIRE(got);
+  }
+  CHECK_FALSE(pair.a.failed);
+  auto ends = pair.stream();
+  CHECK(::send(ends.client.get(), "x", 1, 0) == 1);
+  CHECK(readable(ends.server.get(), 1s));
+}
+
 TEST_CASE("a socket becomes what the application had") {
   if (!root()) return;
   Pair pair;
