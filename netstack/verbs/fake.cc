@@ -3,6 +3,7 @@
 #include <sys/eventfd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 
 #include "netstack/base/unique_fd.h"
@@ -61,7 +62,7 @@ struct Fake::Pair : ibv_qp {
 };
 
 Fake::Fake() {
-  std::strcpy(&device_.name[0], "fake0");
+  std::snprintf(&device_.name[0], sizeof device_.name, "fake0");
   device_.transport_type = IBV_TRANSPORT_IB;
   device_.node_type = IBV_NODE_CA;
 }

@@ -79,7 +79,7 @@ void VerbsLink::up() {
 
 void VerbsLink::fail(Error error) {
   if (over_) return;
-  if (inner_ != nullptr)
+  if (inner_ != nullptr && mover_ != nullptr)
     return mover_->fail(error);  // the ring link sees it and resets its streams
   over(error);
 }
