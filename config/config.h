@@ -48,6 +48,7 @@ struct Events {
 
 enum class Pair { kUnix, kTcp };
 enum class IoUring { kDeny, kAllow };
+enum class ShortLived { kKernel, kUpgrade };
 
 /// Private and shared address space that cluster networks are cut from.
 std::vector<Cidr> default_ranges();
@@ -59,6 +60,7 @@ struct Upgrade {
   std::vector<Cidr> ranges = default_ranges();
   std::uint64_t send_buffer = 8U << 20U;  ///< bytes
   IoUring io_uring = IoUring::kDeny;
+  ShortLived short_lived = ShortLived::kKernel;
 
   friend bool operator==(const Upgrade&, const Upgrade&) = default;
 };

@@ -158,6 +158,11 @@ const std::vector<Key>& table() {
           "not "
           "there) or allow (such connections stay as they are).",
           MEMBER(upgrade.io_uring), kAnything),
+      key("upgrade.short_lived",
+          "What becomes of a thread's connections to one address where one follows the other and "
+          "none is kept: kernel (they stay as they are, since they only lose by being replaced) or "
+          "upgrade.",
+          MEMBER(upgrade.short_lived), kAnything),
 
       key("fabrics.enabled",
           "Ways across nodes that may be used, best first: verbs (RDMA), window (shared memory, "

@@ -65,6 +65,7 @@ events: {queue: 100}
 upgrade:
   pair: tcp
   io_uring: allow
+  short_lived: upgrade
   send_buffer: 64KiB
   ranges: [10.1.0.0/16, "fd00::/8"]
 )");
@@ -77,6 +78,7 @@ upgrade:
   CHECK(config.events.queue == 100);
   CHECK(config.upgrade.pair == Pair::kTcp);
   CHECK(config.upgrade.io_uring == IoUring::kAllow);
+  CHECK(config.upgrade.short_lived == ShortLived::kUpgrade);
   CHECK(config.upgrade.send_buffer == 65536);
   REQUIRE(config.upgrade.ranges.size() == 2);
   CHECK(config.upgrade.ranges[1].text() == "fd00::/8");
@@ -125,7 +127,7 @@ TEST_CASE("wrong types say what is expected") {
   CHECK(refusal("state:\n  dir: /a\n") == "f.yaml:2: \"state\" must be a text, not a mapping");
   CHECK(refusal("upgrade: true") ==
         "f.yaml:1: \"upgrade\" must be a mapping of the keys enabled, pair, loopback, ranges, "
-        "send_buffer, io_uring, not \"true\"");
+        "send_buffer, io_uring, short_lived, not \"true\"");
   CHECK(refusal("upgrade: {ranges: 10.0.0.0/8}") ==
         "f.yaml:1: \"upgrade.ranges\" must be a list of address ranges such as 10.0.0.0/8 or "
         "fc00::/7, not \"10.0.0.0/8\"");

@@ -33,6 +33,8 @@ constexpr std::array kLevels{
 constexpr std::array kPairs{Word<Pair>{"unix", Pair::kUnix}, Word<Pair>{"tcp", Pair::kTcp}};
 constexpr std::array kIoUrings{Word<IoUring>{"deny", IoUring::kDeny},
                                Word<IoUring>{"allow", IoUring::kAllow}};
+constexpr std::array kShortLiveds{Word<ShortLived>{"kernel", ShortLived::kKernel},
+                                  Word<ShortLived>{"upgrade", ShortLived::kUpgrade}};
 constexpr std::array kGuards{Word<Guard>{"required", Guard::kRequired},
                              Word<Guard>{"off", Guard::kOff}};
 constexpr std::array kFabrics{Word<FabricName>{"host", FabricName::kHost},
@@ -140,6 +142,10 @@ Parsed read_value(const YamlNode& node, log::Level& into) { return read_word(kLe
 Parsed read_value(const YamlNode& node, Pair& into) { return read_word(kPairs, node, into); }
 Parsed read_value(const YamlNode& node, IoUring& into) { return read_word(kIoUrings, node, into); }
 
+Parsed read_value(const YamlNode& node, ShortLived& into) {
+  return read_word(kShortLiveds, node, into);
+}
+
 Parsed read_value(const YamlNode& node, Guard& into) { return read_word(kGuards, node, into); }
 
 Parsed read_value(const YamlNode& node, std::string& into) {
@@ -213,6 +219,7 @@ std::string write_value(bool value) { return write_word(kBools, value); }
 std::string write_value(log::Level value) { return write_word(kLevels, value); }
 std::string write_value(Pair value) { return write_word(kPairs, value); }
 std::string write_value(IoUring value) { return write_word(kIoUrings, value); }
+std::string write_value(ShortLived value) { return write_word(kShortLiveds, value); }
 std::string write_value(Guard value) { return write_word(kGuards, value); }
 std::string write_value(std::int32_t value) { return fmt::format("{}", value); }
 std::string write_value(const std::string& value) { return quote(value); }

@@ -25,6 +25,7 @@ Parsed read_value(const YamlNode& node, Milliseconds& into);   ///< 500ms, 10s, 
 Parsed read_value(const YamlNode& node, log::Level& into);
 Parsed read_value(const YamlNode& node, Pair& into);
 Parsed read_value(const YamlNode& node, IoUring& into);
+Parsed read_value(const YamlNode& node, ShortLived& into);
 Parsed read_value(const YamlNode& node, std::int32_t& into);  ///< a number: digits, perhaps with -
 Parsed read_value(const YamlNode& node, Guard& into);
 Parsed read_value(const YamlNode& node, std::vector<Cidr>& into);
@@ -39,6 +40,7 @@ std::string write_value(Milliseconds value);
 std::string write_value(log::Level value);
 std::string write_value(Pair value);
 std::string write_value(IoUring value);
+std::string write_value(ShortLived value);
 std::string write_value(std::int32_t value);
 std::string write_value(Guard value);
 std::string write_value(const std::vector<Cidr>& value);

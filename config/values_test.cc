@@ -67,6 +67,8 @@ TEST_CASE("words of a choice are listed") {
   CHECK(value<log::Level>("warn") == log::Level::kWarn);
   CHECK(refusal<log::Level>("loud") == "must be trace, debug, info, warn or error, not \"loud\"");
   CHECK(refusal<Pair>("udp") == "must be unix or tcp, not \"udp\"");
+  CHECK(value<ShortLived>("upgrade") == ShortLived::kUpgrade);
+  CHECK(refusal<ShortLived>("tcp") == "must be kernel or upgrade, not \"tcp\"");
   CHECK(refusal<IoUring>("maybe") == "must be deny or allow, not \"maybe\"");
 }
 

@@ -125,7 +125,7 @@ Result<Arrival> Acceptor::next(Listener& listener, int socket, Worker& worker) c
     if (arrival.foreign && remote != nullptr &&
         remote->state(arrival.client.address) == control::State::kShunt) {
       arrival.server = local_endpoint(arrival.tcp.get()).value_or(Endpoint{});
-      remote->expect(arrival.client, arrival.server);
+      arrival.no_offers = !remote->expect(arrival.client, arrival.server);
       arrival.foreign = false;
       arrival.remote = remote;
     }
@@ -168,17 +168,22 @@ Reply Acceptor::hand_out(const AcceptRequest& request, Guest& guest,
                     : fast                          ? Path::kAcceptedFast
                     : arrival.foreign               ? Path::kAcceptedFromOutside
                                                     : Path::kAcceptedKernel;
+  // Nor did one of a Shunt pod that leaves its connections to the kernel offer anything.
+  const bool stranger =
+      path == Path::kAcceptedFromOutside ||
+      (path == Path::kAcceptedKernel && !arrival.offer &&
+       (arrival.remote == nullptr ? arrival.undecided.empty() : arrival.no_offers));
   InstallFd reply;
   reply.fd = std::move(fast ? arrival.offer->socket : arrival.tcp);
   reply.close_on_exec = (request.flags & SOCK_CLOEXEC) != 0;
   // Ends from a mailbox are non-blocking, accepted sockets are not.
   const bool nonblocking = (request.flags & SOCK_NONBLOCK) != 0;
   if (nonblocking != fast) set_nonblocking(reply.fd.get(), nonblocking);
-  reply.after = [this, path, fast, listener = std::move(listener), arrival = std::move(arrival)](
-                    const Status& delivered, UniqueFd fd) mutable {
+  reply.after = [this, path, fast, stranger, listener = std::move(listener),
+                 arrival = std::move(arrival)](const Status& delivered, UniqueFd fd) mutable {
     if (delivered) {
       services_->statistics.count(path);
-      listener->left_to_kernel.handed_out(path == Path::kAcceptedFromOutside);
+      listener->left_to_kernel.handed_out(stranger, arrival.client.address);
       return;
     }
     (fast ? arrival.offer->socket : arrival.tcp) = std::move(fd);

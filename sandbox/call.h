@@ -28,6 +28,7 @@ class EpollCache;
 struct Listener;
 class Listeners;
 class Remote;
+class ShortLived;
 
 /// One filter's users: a container, or an exec into it.
 struct Container {
@@ -80,6 +81,7 @@ struct Services {
   EpollCache& epolls;
   Listeners& listeners;
   Acceptor& acceptor;
+  ShortLived* short_lived = nullptr;  ///< null: every connection is upgraded that can be
   /// Handles a call that a handler kept once more, from the beginning. Any thread.
   std::function<void(CallId, const std::array<std::uint64_t, 6>&)> again;
 };

@@ -184,8 +184,8 @@ class Pod {
       [this](const CallId& call, const ConnectsInHand::Arguments&) { again_.push_back(call.id); }};
   EpollCache epolls_;
   Listeners listeners_;
-  Services services_{nullptr,   nullptr, statistics_, notes_,    unheard_,
-                     connects_, epolls_, listeners_,  acceptor_, {}};
+  Services services_{nullptr, nullptr,    statistics_, notes_,  unheard_, connects_,
+                     epolls_, listeners_, acceptor_,   nullptr, {}};
   std::uint64_t last_id_ = 0;
 };
 

@@ -23,6 +23,7 @@ constexpr int kRow = 64;
 constexpr seconds kRowsTime{1};
 constexpr milliseconds kSeldom{100};  // between two accepts: not worth it any more
 constexpr seconds kHold{60};          // after a Shunt pod came
+constexpr seconds kStragglers{1};     // may still be accepted after their pod has said its word
 constexpr std::size_t kMostAway = 256;
 
 /// The thread is inside accept(2), or may be: one that is running does not say where it is.
@@ -41,13 +42,19 @@ bool may_be_accepting(pid_t tid) {
 
 }  // namespace
 
-void LeftToKernel::handed_out(bool stranger) {
+void LeftToKernel::came(std::uint16_t pod, Clock::time_point at) {
+  pod_ = at < not_before_ && pod != pod_ ? std::uint16_t{0} : pod;
+  not_before_ = std::max(not_before_, at + kHold);
+}
+
+void LeftToKernel::handed_out(bool stranger, const IpAddress& client) {
   const auto now = Clock::now();
   const std::lock_guard guard{mutex_};
   if (!stranger) {
     strangers_ = 0;
     often_ = false;
-    not_before_ = now + kHold;
+    handed_ = now;
+    came(local::NodeTable::short_name(client), now);
     return;
   }
   if (strangers_ == 0) first_of_row_ = now;
@@ -56,9 +63,17 @@ void LeftToKernel::handed_out(bool stranger) {
   strangers_ = 0;
 }
 
-bool LeftToKernel::worth_it() {
+bool LeftToKernel::worth_it(std::uint16_t port, const local::NodeTable& table) {
   const std::lock_guard guard{mutex_};
-  return often_ && state_ == State::kOurs && Clock::now() >= not_before_;
+  if (!often_ || state_ != State::kOurs) return false;
+  const auto wanted = table.wanted(port);
+  if (wanted.at > wanted_) {
+    wanted_ = wanted.at;
+    came(wanted.by, wanted.at);
+  }
+  if (Clock::now() >= not_before_) return true;
+  const auto spared = table.spared(port);
+  return spared.by == pod_ && spared.at > wanted_ && spared.at + kStragglers > handed_;
 }
 
 bool LeftToKernel::begin(int socket, std::uint16_t port, local::NodeTable& table,
@@ -68,6 +83,7 @@ bool LeftToKernel::begin(int socket, std::uint16_t port, local::NodeTable& table
   UniqueFd mark{::epoll_create1(EPOLL_CLOEXEC)};
   epoll_event event{};
   if (::epoll_ctl(mark.get(), EPOLL_CTL_ADD, socket, &event) < 0) return false;
+  began_ = Clock::now();
   // In this order: a client that does not see the word has its line open until its offer lies in
   // the mailbox.
   table.leave_to_kernel(port);
@@ -84,8 +100,7 @@ bool LeftToKernel::begin(int socket, std::uint16_t port, local::NodeTable& table
   return true;
 }
 
-bool LeftToKernel::covers(pid_t tid, int number, const local::NodeTable& table,
-                          const local::Mailbox* mailbox) {
+bool LeftToKernel::covers(pid_t tid, int number, const local::NodeTable& table) {
   const std::lock_guard guard{mutex_};
   if (state_ != State::kKernels) return false;
   kcmp_epoll_slot slot{};
@@ -95,10 +110,9 @@ bool LeftToKernel::covers(pid_t tid, int number, const local::NodeTable& table,
                 reinterpret_cast<unsigned long>(&slot)) != 0)
     return false;  // another socket
   const auto now = Clock::now();
-  const auto wanted = std::max(table.wanted_at(port_), mailbox->refused_at());
+  const bool wanted = table.wanted(port_).at > began_;  // worth_it() takes it to heart
   const bool known = std::find(away_.begin(), away_.end(), tid) != away_.end();
-  if (wanted + kHold > now || now - last_ > kSeldom || (!known && away_.size() >= kMostAway)) {
-    if (wanted + kHold > now) not_before_ = wanted + kHold;
+  if (wanted || now - last_ > kSeldom || (!known && away_.size() >= kMostAway)) {
     state_ = State::kComingHome;
     often_ = false;
     strangers_ = 0;
@@ -123,7 +137,7 @@ void LeftToKernel::look_after(local::NodeTable& table, local::Mailbox* mailbox) 
   if (state_ == State::kKernels && now - last_ > kSeldom) state_ = State::kComingHome;
   if (state_ == State::kKernels) return;
   // Somebody may wait in accept(2) for hours, which matters when a Shunt pod comes.
-  const bool wanted = std::max(table.wanted_at(port_), mailbox->refused_at()) > looked_;
+  const bool wanted = table.wanted(port_).at > looked_;
   if (!wanted && now - looked_ < kHold) return;
   looked_ = now;
   std::erase_if(away_, [](pid_t tid) { return !may_be_accepting(tid); });

@@ -11,6 +11,9 @@
 // on TCP and ask the server to take its accepts back. It does, with the next one; the word in the
 // table is only taken back when the last accept that runs in the kernel has come home.
 //
+// For a minute after a Shunt pod came it does not begin; unless that pod says that it leaves its
+// connections to the kernel from then on (short_lived.h), and no other one came.
+//
 //   kOurs        accepts are answered by the Acceptor
 //   kKernels     accepts run in the kernel
 //   kComingHome  some may still run there; new ones are answered by the Acceptor
@@ -36,11 +39,12 @@ class LeftToKernel {
  public:
   using Clock = std::chrono::steady_clock;
 
-  /// The Acceptor handed out a connection of a stranger, or of a Shunt pod.
-  void handed_out(bool stranger);
+  /// The Acceptor handed out a connection of `client`: a stranger, who offered nothing, or a Shunt
+  /// pod.
+  void handed_out(bool stranger, const IpAddress& client);
 
-  /// Whether it is worth trying to begin.
-  bool worth_it();
+  /// Whether it is worth trying to begin. `port`: of the listener.
+  bool worth_it(std::uint16_t port, const local::NodeTable& table);
 
   /// kOurs -> kKernels, unless a Shunt pod has offered something or may be about to. `socket` is a
   /// duplicate of the listener. The Acceptor must hold no call and no connection of it.
@@ -48,7 +52,7 @@ class LeftToKernel {
 
   /// Whether this accept may run in the kernel: number `number` of thread `tid` is this listener,
   /// strangers still come often, and nobody asked us to end it.
-  bool covers(pid_t tid, int number, const local::NodeTable& table, const local::Mailbox* mailbox);
+  bool covers(pid_t tid, int number, const local::NodeTable& table);
 
   /// This thread's accept is answered by the Acceptor, so it does not run in the kernel.
   void came_home(pid_t tid, local::NodeTable& table, local::Mailbox* mailbox);
@@ -60,6 +64,7 @@ class LeftToKernel {
 
  private:
   enum class State : std::uint8_t { kOurs, kKernels, kComingHome };
+  void came(std::uint16_t pod, Clock::time_point at);             // requires mutex_
   void finish(local::NodeTable& table, local::Mailbox* mailbox);  // requires mutex_
 
   std::mutex mutex_;
@@ -74,7 +79,12 @@ class LeftToKernel {
   int strangers_ = 0;         // in a row
   Clock::time_point first_of_row_;
   bool often_ = false;
-  Clock::time_point not_before_;  // a Shunt pod came lately
+  Clock::time_point began_;
+  // Shunt pods, which are why it must not begin
+  Clock::time_point not_before_;
+  std::uint16_t pod_ = 0;     // which one came; 0: several
+  Clock::time_point handed_;  // the last connection of one
+  Clock::time_point wanted_;  // when one would have offered in vain
 };
 
 }  // namespace shunt::sandbox

@@ -45,11 +45,27 @@ struct Bed {
   Bed& operator=(const Bed&) = delete;
 
   static constexpr std::uint16_t kPort = 80;
+  const IpAddress pod = *parse_address("198.18.0.3");
+  const IpAddress other = *parse_address("198.18.0.4");
   void strangers(int count) {
-    for (int i = 0; i < count; ++i) left.handed_out(true);
+    for (int i = 0; i < count; ++i) left.handed_out(true, other);
   }
+  void want(const IpAddress& client) {
+    tick();
+    table->want(table->own_slot(), kPort, client);
+  }
+  void spare(const IpAddress& client) {
+    tick();
+    table->spare(table->own_slot(), kPort, client);
+  }
+  static void tick() {  // what is said is rounded to 66 µs
+    const auto start = LeftToKernel::Clock::now();
+    while (LeftToKernel::Clock::now() - start < std::chrono::microseconds{70}) {
+    }
+  }
+  bool worth_it() { return left.worth_it(kPort, *table); }
   bool begin() { return left.begin(listener.get(), kPort, *table, mailbox.get()); }
-  bool covers(int number) { return left.covers(::gettid(), number, *table, mailbox.get()); }
+  bool covers(int number) { return left.covers(::gettid(), number, *table); }
   void home() { left.came_home(::gettid(), *table, mailbox.get()); }
   bool said() const { return table->left_to_kernel(table->own_slot(), kPort); }
 };
@@ -58,16 +74,35 @@ struct Bed {
 
 TEST_CASE("many strangers in a row are worth it, one pod among them is not") {
   Bed bed;
-  CHECK(!bed.left.worth_it());
+  CHECK(!bed.worth_it());
   bed.strangers(63);
-  bed.left.handed_out(false);
+  bed.left.handed_out(false, bed.pod);
   bed.strangers(63);
-  CHECK(!bed.left.worth_it());
+  CHECK(!bed.worth_it());
   bed.strangers(1);
-  CHECK(!bed.left.worth_it());  // a pod came a moment ago
+  CHECK(!bed.worth_it());  // a pod came a moment ago
   Bed other;
   other.strangers(64);
-  CHECK(other.left.worth_it());
+  CHECK(other.worth_it());
+}
+
+TEST_CASE("a pod that leaves its connections to the kernel is waited for no longer") {
+  Bed bed;
+  bed.left.handed_out(false, bed.pod);
+  bed.strangers(64);
+  bed.spare(bed.other);
+  CHECK(!bed.worth_it());
+  bed.spare(bed.pod);
+  CHECK(bed.worth_it());
+  bed.want(bed.pod);  // and changed its mind
+  CHECK(!bed.worth_it());
+  bed.spare(bed.pod);
+  CHECK(bed.worth_it());
+  bed.want(bed.other);
+  bed.spare(bed.pod);
+  CHECK(!bed.worth_it());  // there is another one
+  bed.spare(bed.other);
+  CHECK(!bed.worth_it());
 }
 
 TEST_CASE("only accepts on that very listener are left to the kernel") {
@@ -92,14 +127,14 @@ TEST_CASE("a pod that comes ends it, once the last accept is back") {
   bed.strangers(64);
   REQUIRE(bed.begin());
   REQUIRE(bed.covers(bed.listener.get()));
-  REQUIRE(bed.left.covers(1, bed.listener.get(), *bed.table, bed.mailbox.get()) == false);
-  bed.table->want(bed.table->own_slot(), Bed::kPort);
+  REQUIRE(bed.left.covers(1, bed.listener.get(), *bed.table) == false);
+  bed.want(bed.pod);
   CHECK(!bed.covers(bed.listener.get()));
   CHECK(bed.said());
   bed.home();
   CHECK(!bed.said());
   bed.strangers(64);
-  CHECK(!bed.left.worth_it());
+  CHECK(!bed.worth_it());
 }
 
 TEST_CASE("an accept that runs in the kernel is waited for, whatever else its thread does") {
@@ -112,13 +147,13 @@ TEST_CASE("an accept that runs in the kernel is waited for, whatever else its th
     const UniqueFd accepted{::accept(bed.listener.get(), nullptr, nullptr)};
   }};
   const pid_t tid = started.get_future().get();
-  REQUIRE(bed.left.covers(tid, bed.listener.get(), *bed.table, bed.mailbox.get()));
+  REQUIRE(bed.left.covers(tid, bed.listener.get(), *bed.table));
   const std::string file = "/proc/" + std::to_string(tid) + "/syscall";
   const std::string in_accept = std::to_string(__NR_accept) + " ";
   std::string doing;
   while (!doing.starts_with(in_accept)) std::getline(std::ifstream{file}, doing);
 
-  bed.table->want(bed.table->own_slot(), Bed::kPort);
+  bed.want(bed.pod);
   CHECK(!bed.covers(bed.listener.get()));  // this thread is told to wait for its turn
   bed.home();
   bed.left.look_after(*bed.table, bed.mailbox.get());
@@ -130,7 +165,7 @@ TEST_CASE("an accept that runs in the kernel is waited for, whatever else its th
   const UniqueFd client{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
   REQUIRE(::connect(client.get(), address.get(), address.length) == 0);
   waiting.join();
-  bed.table->want(bed.table->own_slot(), Bed::kPort);
+  bed.want(bed.pod);
   bed.left.look_after(*bed.table, bed.mailbox.get());
   CHECK(!bed.said());
 }

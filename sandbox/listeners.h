@@ -32,6 +32,7 @@ struct Arrival {
   Endpoint server;           ///< asked for when somebody wants to know
   bool foreign = false;      ///< the client is no Shunt pod: nothing to find out
   Remote* remote = nullptr;  ///< set: a Shunt pod of another node, which may offer
+  bool no_offers = false;    ///< that has said that it will not
   std::optional<local::Offer> offer;
   std::vector<local::NodeTable::Undecided> undecided;
   std::chrono::steady_clock::time_point since{};

@@ -34,6 +34,7 @@
 #include "sandbox/call.h"
 #include "sandbox/fabrics.h"
 #include "sandbox/host_sockets.h"
+#include "sandbox/no_offers.h"
 #include "sandbox/upgrade.h"
 
 namespace shunt::sandbox {
@@ -89,6 +90,8 @@ class Remote final : private control::Delegate {
   Reply connect(Call& call, Established connection, const local::FastName& name);
   /// Tells the server's shim that no offer will come.
   void pass(const local::FastName& name);
+  /// The same of all connections from `client` to that server, for a short time.
+  void pass_all(const IpAddress& client, const Endpoint& server);
 
   /// Held from before a connection is accepted until expect() has been called for it: an offer for
   /// a connection that is taken from its listener already is not refused meanwhile.
@@ -107,8 +110,9 @@ class Remote final : private control::Delegate {
     Remote* remote_;
   };
   /// A connection from a pod whose state is kShunt has been accepted: an offer may come. go_ahead()
-  /// must be asked before the program gets the TCP socket, unless data has arrived on that.
-  void expect(const Endpoint& client, const Endpoint& server);
+  /// must be asked before the program gets the TCP socket, unless data has arrived on that. False:
+  /// the client's shim has said that none will come for any of its connections to that server.
+  bool expect(const Endpoint& client, const Endpoint& server);
   bool keep_waiting(const Endpoint& client, const Endpoint& server, std::chrono::nanoseconds age);
   /// The offer, if it has come.
   std::optional<local::Offer> take(local::Mailbox& mailbox, const Endpoint& client,
@@ -169,6 +173,7 @@ class Remote final : private control::Delegate {
   // Server's half. Fabric thread.
   void consider(const std::shared_ptr<Incoming>& offer);
   void turn_down(const Incoming& offer, control::Refusal why);
+  void want_accepts_back(const control::Offer& offer);
   Result<fabric::Ends> make_server_ends(const Incoming& offer);
   void granted(const std::shared_ptr<Incoming>& offer, Result<fabric::Half> half);
   void decide(const control::Route& route, local::Decision decision);
@@ -203,8 +208,9 @@ class Remote final : private control::Delegate {
   };
   bool is_young(const Marked& marked, Clock::time_point now) const;
   bool is_ahead(const Marked& marked) const;
-  bool impatient(const IpAddress& client) const;  // requires offers_mutex_
-  void mark(const Tuple& tuple, Mark mark);       // requires offers_mutex_
+  bool impatient(const IpAddress& client) const;                    // requires offers_mutex_
+  void mark(const Tuple& tuple, Mark mark);                         // requires offers_mutex_
+  void pass_all_of(const IpAddress& peer, const Endpoint& server);  // requires offers_mutex_
   void remember_stream(const local::FastName& name, bool is_client, fabric::Kind kind);
 
   RemoteOptions options_;
@@ -215,11 +221,12 @@ class Remote final : private control::Delegate {
   mutable std::shared_mutex known_mutex_;
   std::unordered_map<IpAddress, Known> known_;
 
-  mutable std::mutex offers_mutex_;  // marks_, patience_, and what goes into mailboxes
+  mutable std::mutex offers_mutex_;  // marks_, patience_, no_offers_, and what goes into mailboxes
   std::atomic<int> accepting_{0};
   std::map<Tuple, Marked> marks_;
   std::size_t prune_marks_at_ = 0;
   std::unordered_map<IpAddress, Patience> patience_;
+  NoOffers no_offers_;
 
   std::shared_ptr<Unclaimed> unclaimed_ = std::make_shared<Unclaimed>();
 

@@ -44,7 +44,8 @@ struct Remote::Incoming {
   Route route;
   control::Offer offer;
   std::shared_ptr<local::Mailbox> mailbox;
-  int family = AF_INET;  // of the server's socket
+  std::uint64_t turns = 0;  // of the mailbox, before the kernel was asked
+  int family = AF_INET;     // of the server's socket
   int tries = 0;
   local::FastName name() const {
     local::FastName name;  // without a namespace: it is of another node
@@ -71,8 +72,14 @@ void Remote::on_offer(const Route& route, const control::Offer& offer) {
   {
     const std::lock_guard guard{offers_mutex_};
     patience_.erase(route.peer);
+    no_offers_.end_soon(route.peer, offer.server, Clock::now());
   }
   consider(incoming);
+}
+
+// If they are left to the kernel.
+void Remote::want_accepts_back(const control::Offer& offer) {
+  network_.table().want(network_.table().own_slot(), offer.server.port, offer.client.address);
 }
 
 // Whoever has accepted the connection need not wait for an offer any more.
@@ -89,6 +96,18 @@ void Remote::turn_down(const Incoming& incoming, Refusal why) {
 
 void Remote::consider(const std::shared_ptr<Incoming>& incoming) {
   const control::Offer& offer = incoming->offer;
+  // First: if its accepts are, or have been, left to the kernel since, nothing can be put there.
+  struct Box {
+    std::shared_ptr<local::Mailbox> mailbox;
+    std::uint64_t turns = 0;
+  };
+  const auto look = [&](int family) {
+    auto mailbox = services_.listeners.mailbox(offer.server.port, family);
+    const std::uint64_t turns = mailbox == nullptr ? 0 : mailbox->turns();
+    return Box{std::move(mailbox), turns};
+  };
+  const Box v4 = look(AF_INET);
+  const Box v6 = look(AF_INET6);
   std::optional<local::TcpState> state;
   bool ahead = false;
   bool later = false;  // it is being accepted by somebody who has not said yet that it is expected
@@ -114,13 +133,15 @@ void Remote::consider(const std::shared_ptr<Incoming>& incoming) {
       loop_.after(kNotYet, [this, incoming] { consider(incoming); });
     } else {
       // Perhaps its listener's accepts are left to the kernel.
-      if (!unknown) network_.table().want(network_.table().own_slot(), offer.server.port);
+      if (!unknown) want_accepts_back(offer);
       turn_down(*incoming, unknown ? Refusal::kNotKnown : Refusal::kGoneAhead);
     }
     return;
   }
   incoming->family = state->family;
-  incoming->mailbox = services_.listeners.mailbox(offer.server.port, state->family);
+  const Box& box = state->family == AF_INET ? v4 : v6;
+  incoming->mailbox = box.mailbox;
+  incoming->turns = box.turns;
   if (incoming->mailbox == nullptr) {
     turn_down(*incoming, Refusal::kNotListening);
     return;
@@ -188,9 +209,10 @@ void Remote::granted(const std::shared_ptr<Incoming>& incoming, Result<fabric::H
     const std::lock_guard guard{offers_mutex_};
     const auto found = marks_.find({name.client, name.server});
     ahead = found != marks_.end() && is_ahead(found->second);
-    if (!ahead) put = incoming->mailbox->put(std::move(offer));
+    if (!ahead) put = incoming->mailbox->put(std::move(offer), incoming->turns);
     if (put && found != marks_.end()) marks_.erase(found);
   }
+  if (!put && !ahead) want_accepts_back(incoming->offer);
   // Not under the mutex: to refuse takes it as well.
   if (!put) return give_up(ahead ? Refusal::kGoneAhead : Refusal::kBusy);
   decisions_[{route.session, route.stream}] = {{name.client, name.server}, decision};
@@ -243,9 +265,24 @@ void Remote::on_pass(const IpAddress& peer, const Endpoint& client, const Endpoi
   {
     const std::lock_guard guard{offers_mutex_};
     patience_.erase(peer);
-    mark({client, server}, Mark::kPassed);
+    if (client.port != 0) {
+      mark({client, server}, Mark::kPassed);
+    } else {
+      pass_all_of(peer, server);
+    }
   }
   options_.nudge();
+}
+
+// For those that wait now, and those that come in the next time.
+void Remote::pass_all_of(const IpAddress& peer, const Endpoint& server) {
+  no_offers_.add(peer, server, Clock::now());
+  for (auto at = marks_.lower_bound({{peer, 0}, {}}); at != marks_.end(); ++at) {
+    if (at->first.first.address != peer) break;
+    if (at->first.second == server && at->second.mark == Mark::kExpected)
+      at->second.mark = Mark::kPassed;
+  }
+  network_.table().spare(network_.table().own_slot(), server.port, peer);
 }
 
 // Those of connections that no offer will ever come for are left to this.
@@ -282,14 +319,16 @@ bool Remote::impatient(const IpAddress& client) const {
          Clock::now() < found->second.resume;
 }
 
-void Remote::expect(const Endpoint& client, const Endpoint& server) {
+bool Remote::expect(const Endpoint& client, const Endpoint& server) {
   const std::lock_guard guard{offers_mutex_};
-  if (impatient(client.address)) return;
+  if (no_offers_.holds(client.address, server, Clock::now())) return false;
+  if (impatient(client.address)) return true;
   // What lies here may be of an older connection with the same ports; PASS may have come first.
   const auto found = marks_.find({client, server});
   const bool passed = found != marks_.end() && found->second.mark == Mark::kPassed &&
                       Clock::now() - found->second.at < kPassLife;
   if (!passed) mark({client, server}, Mark::kExpected);
+  return true;
 }
 
 bool Remote::keep_waiting(const Endpoint& client, const Endpoint& server,

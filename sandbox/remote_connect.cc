@@ -22,6 +22,7 @@
 #include "netstack/host/host_fabric.h"
 #include "sandbox/host_rights.h"
 #include "sandbox/remote.h"
+#include "sandbox/short_lived.h"
 
 namespace shunt::sandbox {
 namespace {
@@ -116,6 +117,10 @@ void Remote::pass(const local::FastName& name) {
   post([this, name] { peers_->pass(name.server.address, name.client, name.server); });
 }
 
+void Remote::pass_all(const IpAddress& client, const Endpoint& server) {
+  post([this, client, server] { peers_->pass(server.address, {client, 0}, server); });
+}
+
 /// The server's side is not left with a stream that nobody speaks for.
 void Remote::give_up(const Connect& op) {
   peers_->withdraw(op.route);
@@ -197,6 +202,10 @@ void Remote::answered(const Connecting& op, Result<control::Accept, control::Ref
   if (!answer) {
     op->application.reset();
     if (link != nullptr) link->abandon(op->route.stream);
+    const bool ahead =
+        answer.error() == control::Refusal::kGoneAhead || answer.error() == control::Refusal::kBusy;
+    if (ahead && services_.short_lived != nullptr)
+      services_.short_lived->in_vain(op->call.tid, op->connection.target, Clock::now());
     stay(op, why(answer.error()), false);
     return;
   }
@@ -244,12 +253,12 @@ void Remote::swap(const Connecting& op) {
   }
   if ((op->connection.info.flags & O_NONBLOCK) == 0) ::fcntl(fast, F_SETFL, 0);
   deliver(services_, call,
-          put_in_place(
-              services_, call, op->number, std::move(op->connection), watch_,
-              {std::move(op->application), fast_cookie, path_over(kind), [this, op](bool upgraded) {
-                 if (upgraded) return peers_->confirm(op->route);
-                 give_up(*op);
-               }}));
+          put_in_place(services_, call, op->number, std::move(op->connection), watch_,
+                       {std::move(op->application), fast_cookie, path_over(kind), op->name,
+                        [this, op](bool upgraded) {
+                          if (upgraded) return peers_->confirm(op->route);
+                          give_up(*op);
+                        }}));
 }
 
 void Remote::stay(const Connecting& op, Path reason, bool pass) {

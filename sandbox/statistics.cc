@@ -13,43 +13,16 @@ std::string_view name(Ending ending) {
 
 std::string_view name(Path path) {
   constexpr std::array<std::string_view, static_cast<std::size_t>(Path::kCount)> kNames{
-      "upgraded",
-      "no-candidate",
-      "other-namespace",
-      "unusual-option",
-      "connect-failed",
-      "slow-handshake",
-      "loopback-off",
-      "self-connect",
-      "no-local-pod",
-      "translated",
-      "not-at-server",
-      "not-published",
-      "mailbox-full",
-      "name-in-use",
-      "name-too-long",
-      "left-to-kernel",
-      "server-went-ahead",
-      "too-many-threads",
-      "shared-socket",
-      "interrupted",
-      "supervisor-error",
-      "over-host",
-      "over-window",
-      "over-verbs",
-      "not-discovered",
-      "no-link",
-      "fabric-full",
-      "privileged",
-      "peer-refused",
-      "peer-silent",
-      "peer-lost",
-      "accepted-fast",
-      "accepted-over-fabric",
-      "accepted-in-vain",
-      "accepted-from-outside",
-      "accepted-kernel",
-      "accepted-by-kernel"};
+      "upgraded",        "no-candidate",         "other-namespace",  "unusual-option",
+      "connect-failed",  "slow-handshake",       "loopback-off",     "self-connect",
+      "no-local-pod",    "translated",           "not-at-server",    "not-published",
+      "mailbox-full",    "name-in-use",          "name-too-long",    "short-lived",
+      "left-to-kernel",  "server-went-ahead",    "too-many-threads", "shared-socket",
+      "interrupted",     "supervisor-error",     "over-host",        "over-window",
+      "over-verbs",      "not-discovered",       "no-link",          "fabric-full",
+      "privileged",      "peer-refused",         "peer-silent",      "peer-lost",
+      "accepted-fast",   "accepted-over-fabric", "accepted-in-vain", "accepted-from-outside",
+      "accepted-kernel", "accepted-by-kernel"};
   return kNames[static_cast<std::size_t>(path)];
 }
 
@@ -85,6 +58,8 @@ std::string_view meaning(Path path) {
       return "a living fast connection has the same addresses";
     case Path::kNameTooLong:
       return "the addresses do not fit into a socket name";
+    case Path::kShortLived:
+      return "one of many short connections in a row, which only lose by being replaced";
     case Path::kLeftToKernel:
       return "only strangers came to that server; it was asked to look at its clients again";
     case Path::kServerWentAhead:

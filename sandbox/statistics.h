@@ -32,6 +32,7 @@ enum class Path {
   kMailboxFull,
   kNameInUse,  ///< a living fast connection has the same addresses
   kNameTooLong,
+  kShortLived,       ///< this thread's connections to there are too short to gain anything
   kLeftToKernel,     ///< the server leaves its accepts to the kernel at the moment
   kServerWentAhead,  ///< the server had stopped waiting for the decision
   kTooManyThreads,   ///< more threads answer calls than the node table has lines for

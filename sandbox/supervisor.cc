@@ -38,6 +38,7 @@
 #include "sandbox/connects_in_hand.h"
 #include "sandbox/epoll_cache.h"
 #include "sandbox/listeners.h"
+#include "sandbox/short_lived.h"
 #include "sandbox/syscall_table.h"
 
 namespace shunt::sandbox {
@@ -93,18 +94,20 @@ class Supervisor::Core {
       : options_{std::move(options)},
         acceptor_{loop_, loop_worker_,
                   [this](std::function<void()> work) { post(std::move(work)); }},
-        services_{nullptr,
-                  nullptr,
-                  statistics_,
-                  notes_,
-                  unheard_,
-                  connects_,
-                  epolls_,
-                  listeners_,
-                  acceptor_,
-                  [this](CallId call, const std::array<std::uint64_t, 6>& args) {
-                    again(std::move(call), args);
-                  }} {
+        services_{
+            nullptr,
+            nullptr,
+            statistics_,
+            notes_,
+            unheard_,
+            connects_,
+            epolls_,
+            listeners_,
+            acceptor_,
+            options_.upgrade.short_lived == config::ShortLived::kKernel ? &short_lived_ : nullptr,
+            [this](CallId call, const std::array<std::uint64_t, 6>& args) {
+              again(std::move(call), args);
+            }} {
     if (const Status started = acceptor_.start(&services_); !started) std::abort();
     struct sigaction action {};
     action.sa_handler = [](int) {};
@@ -451,6 +454,7 @@ class Supervisor::Core {
   }};
   EpollCache epolls_;
   Listeners listeners_;
+  ShortLived short_lived_;
 
   std::mutex mutex_;  // network_, joined_, threads_
   std::unique_ptr<PodNetwork> network_;

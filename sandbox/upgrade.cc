@@ -12,6 +12,7 @@
 #include "sandbox/epoll_cache.h"
 #include "sandbox/letting_go.h"
 #include "sandbox/remote.h"
+#include "sandbox/short_lived.h"
 
 #ifndef SO_BINDTOIFINDEX
 #define SO_BINDTOIFINDEX 62
@@ -117,6 +118,24 @@ bool is_connecting(int tcp) {
          info.tcpi_state == TCP_SYN_SENT;
 }
 
+/// What is told of this upgrade if it succeeds, but for when that was. Behind a service there may
+/// be other servers than this one: those of other nodes would wait for offers, unless told.
+std::optional<ShortLived::Upgraded> account(const Services& services, const CallId& call,
+                                            GuestFd number, const Established& connection,
+                                            const Replacement& replacement) {
+  const FastName& name = replacement.name;
+  if (services.short_lived == nullptr || call.since == ShortLived::Clock::time_point{} ||
+      (services.remote != nullptr && name.service != name.server))
+    return std::nullopt;
+  const bool far = replacement.path != Path::kUpgraded;
+  return ShortLived::Upgraded{call.tid,
+                              connection.target,
+                              {name.server, name.client.address, far},
+                              call.since,
+                              {},
+                              {static_cast<int>(number), replacement.cookie}};
+}
+
 template <typename T>
 bool is_set(int socket, int level, int option) {
   T value{};
@@ -218,7 +237,10 @@ Reply upgrade(Call& call, Established connection) {
   }
   const Target& target = std::get<Target>(found);
   if (table.left_to_kernel(target.pod->slot, target.name.server.port)) {
-    table.want(target.pod->slot, target.name.server.port);
+    table.want(target.pod->slot, target.name.server.port, target.name.client.address);
+    if (call.services.short_lived != nullptr)
+      call.services.short_lived->in_vain(call.guest.tid(), connection.target,
+                                         ShortLived::Clock::now());
     return stay(Path::kLeftToKernel);
   }
   const auto& noted = connection.noted;
@@ -253,7 +275,8 @@ Reply upgrade(Call& call, Established connection) {
   if (!table.commit(line, connection.ticket)) return stay(Path::kServerWentAhead);
 
   return put_in_place(call.services, call.identity, call.fd(), std::move(connection),
-                      call.worker.watch, {std::move(*fast), fast_cookie, Path::kUpgraded, {}});
+                      call.worker.watch,
+                      {std::move(*fast), fast_cookie, Path::kUpgraded, target.name, {}});
 }
 
 bool repair_epolls(Services& services, Guest& guest, GuestFd number, int socket) {
@@ -302,10 +325,15 @@ Reply put_in_place(Services& services, const CallId& call, GuestFd number, Estab
   };
   reply.answered = [&services, replaced, fast_cookie = replacement.cookie, told,
                     tcp_cookie = connection.cookie,
+                    done = account(services, call, number, connection, replacement),
                     hold = std::move(connection.hold)](const Status& delivered) mutable {
     if (*replaced && !delivered && told) services.unheard.add(fast_cookie);
     if (!*replaced && !delivered && told) services.unheard.add(tcp_cookie);
     if (*replaced) services.notes.forget(tcp_cookie);
+    if (done && *replaced && delivered) {
+      done->answered = ShortLived::Clock::now();
+      services.short_lived->note(*done);
+    }
     hold.release();
   };
   return reply;

@@ -39,6 +39,7 @@ struct Replacement {
   UniqueFd socket;
   std::uint64_t cookie = 0;
   Path path{};  ///< counted if it does
+  local::FastName name;
   /// Told once whether it did; before the old connection is known to be closed by the server's
   /// side, and before the call returns.
   MoveFunction<void(bool upgraded)> ended;

@@ -317,6 +317,7 @@ Message read(std::uint8_t type, Reader& in) {
       Pass m;
       m.client = in.endpoint();
       m.server = in.endpoint();
+      in.require(m.server.port != 0);
       return m;
     }
     case kTypeLinkStart: {

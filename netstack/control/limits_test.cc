@@ -110,6 +110,16 @@ TEST_CASE("a peer that breaks the rules is given up, and not taken back for a wh
     pair.check_banned(Reason::kProtocol);
     CHECK(b.heard.passed.empty());
   }
+  SUBCASE("a pass of all connections in another pod's name") {
+    bad.send(Pass{{a.address, 0}, {b.address, 2}});
+    pair.check_banned(Reason::kProtocol);
+    CHECK(b.heard.passed.empty());
+  }
+  SUBCASE("a pass without a server") {
+    bad.send(Pass{{bad_address, 0}, {b.address, 0}});
+    pair.check_banned(Reason::kProtocol);
+    CHECK(b.heard.passed.empty());
+  }
   SUBCASE("the same offer twice") {
     bad.send(pair.offer(1));
     bad.send(Withdraw{1});

@@ -140,7 +140,8 @@ struct Withdraw {
   StreamId stream = 0;
   bool operator==(const Withdraw&) const = default;
 };
-/// No offer will come for this TCP connection.
+/// No offer will come for this TCP connection; with the client's port 0, for any of the client's to
+/// that server for two seconds.
 struct Pass {
   Endpoint client;
   Endpoint server;

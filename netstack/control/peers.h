@@ -192,6 +192,7 @@ class Peers {
   void confirm(const Route& route);  ///< after Accept
   void withdraw(
       const Route& route);  ///< after Accept, or before any answer: the callback is dropped
+  /// See Pass.
   void pass(const IpAddress& peer, const Endpoint& client, const Endpoint& server);
 
   /// Answers to on_offer. Void routes and offers that are answered or withdrawn already are

@@ -85,6 +85,10 @@ TEST_CASE("two Shunt pods find each other, link up and agree on a stream") {
     a.peers->pass(b.address, client, server);
     REQUIRE(until(loop, [&] { return b.heard.passed.size() == 1; }));
     CHECK(b.heard.passed[0] == std::pair{client, server});
+    const Endpoint any{a.address, 0};
+    a.peers->pass(b.address, any, server);
+    REQUIRE(until(loop, [&] { return b.heard.passed.size() == 2; }));
+    CHECK(b.heard.passed[1] == std::pair{any, server});
   }
   SUBCASE("an offer in another pod's name does not leave") {
     Offer offer = a.offer_to(b);

@@ -10,7 +10,6 @@ namespace {
 
 constexpr int kBacklog = 65535;      // capped by somaxconn of the private namespace
 constexpr std::size_t kHeld = 4096;  // offers out of the kernel's queue and not yet claimed
-constexpr std::chrono::seconds kUnderWay{10};  // longer than any client waits for an answer
 
 std::optional<Offer> accept_unix(int listener) {
   SockAddress peer;
@@ -122,14 +121,10 @@ void Mailbox::give_back(Offer offer) {
   offers_.insert(offers_.begin(), std::move(offer));
 }
 
-bool Mailbox::put(Offer offer) {
+bool Mailbox::put(Offer offer, std::uint64_t seen) {
   const std::lock_guard guard{mutex_};
-  if (offers_.size() >= kHeld) return false;
+  if (offers_.size() >= kHeld || shut_ > 0 || seen != turns_.load()) return false;
   offer.taken = std::chrono::steady_clock::now();
-  if (shut_ > 0 || offer.taken < refuses_until_) {
-    refused_at_ = offer.taken;
-    return false;
-  }
   offers_.push_back(std::move(offer));
   return true;
 }
@@ -139,13 +134,14 @@ bool Mailbox::shut() {
   drain([](const Offer&) { return false; });
   if (!offers_.empty()) return false;
   ++shut_;
+  ++turns_;
   return true;
 }
 
 void Mailbox::open_again() {
   const std::lock_guard guard{mutex_};
   --shut_;
-  refuses_until_ = std::chrono::steady_clock::now() + kUnderWay;
+  ++turns_;
 }
 
 bool Mailbox::drop_older(std::chrono::milliseconds age) {

@@ -64,17 +64,17 @@ class Mailbox {
   /// The same, if it was put() here: costs no system call.
   std::optional<Offer> take_put(const Endpoint& client, const Endpoint& server);
   void give_back(Offer offer);
-  /// An offer that did not come through the kernel's queue. False: too many lie here, or it is
-  /// shut.
-  bool put(Offer offer);
+  /// An offer that did not come through the kernel's queue. False: too many lie here, or it is shut
+  /// or has been since `seen`, what turns() said before the offer's connection was found not to be
+  /// accepted yet.
+  bool put(Offer offer, std::uint64_t seen);
 
   /// From now on nothing is put here, if nothing lies here now (else false). Shut twice, it has to
-  /// be opened twice; and then refuses what may have been under way for a while longer. Offers of
-  /// this node are kept away by the node table meanwhile.
+  /// be opened twice. Offers of this node are kept away by the node table meanwhile.
   bool shut();
   void open_again();
-  /// When something was last refused because of that.
-  std::chrono::steady_clock::time_point refused_at() const { return refused_at_.load(); }
+  /// How often it was shut or opened.
+  std::uint64_t turns() const { return turns_.load(); }
 
   /// Closes offers that have been lying here for so long. For when no connection waits to be
   /// accepted: whatever they belong to died with a listener of the group. True: some are left.
@@ -92,8 +92,7 @@ class Mailbox {
   std::mutex mutex_;
   std::vector<Offer> offers_;
   int shut_ = 0;
-  std::chrono::steady_clock::time_point refuses_until_{};
-  std::atomic<std::chrono::steady_clock::time_point> refused_at_{};
+  std::atomic<std::uint64_t> turns_{0};
 };
 
 /// What a peek into the receive queue of a stream socket says.

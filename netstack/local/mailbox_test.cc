@@ -89,9 +89,11 @@ TEST_CASE("a mailbox in which something lies cannot be shut, and a shut one take
   CHECK(!(*mailbox)->shut());
   auto offer = (*mailbox)->take(name.client, name.server);
   REQUIRE(offer);
+  const auto before = (*mailbox)->turns();
   CHECK((*mailbox)->shut());
-  CHECK(!(*mailbox)->put(std::move(*offer)));
-  CHECK((*mailbox)->refused_at() != std::chrono::steady_clock::time_point{});
+  CHECK(!(*mailbox)->put({}, (*mailbox)->turns()));
   (*mailbox)->open_again();
-  CHECK(!(*mailbox)->put({}));  // it may belong to what the kernel has handed out
+  CHECK(!(*mailbox)->put({}, before));  // it may belong to what the kernel has handed out
+  CHECK((*mailbox)->put(std::move(*offer), (*mailbox)->turns()));
+  CHECK((*mailbox)->take_put(name.client, name.server));
 }

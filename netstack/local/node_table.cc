@@ -16,12 +16,23 @@ namespace {
 
 // Changes with the layout, and the second name with it: that is for where the first file is one of
 // another version's. Supervisors that do not understand each other stay apart.
-constexpr std::uint64_t kMagic = 0x33646f6e'746e7568;
-constexpr std::array<const char*, 2> kFiles{"/node", "/node-3"};
+constexpr std::uint64_t kMagic = 0x34646f6e'746e7568;
+constexpr std::array<const char*, 2> kFiles{"/node", "/node-4"};
 constexpr std::size_t kSlots = 1024;  // pods of a node; Kubernetes' default is 110
 
 constexpr std::size_t kPortWords = 64;
 std::size_t word_of(std::uint16_t port) { return port * 40503U % 65536U / (65536U / kPortWords); }
+
+// CLOCK_MONOTONIC in ns, rounded up so that the lowest 16 bits have room for who said it.
+constexpr std::uint64_t kWho = 0xffff;
+std::uint64_t said(const IpAddress& client) {
+  const std::chrono::nanoseconds now = std::chrono::steady_clock::now().time_since_epoch();
+  return ((static_cast<std::uint64_t>(now.count()) + kWho) & ~kWho) | NodeTable::short_name(client);
+}
+NodeTable::Said heard(std::uint64_t word) {
+  const std::chrono::nanoseconds at{static_cast<std::int64_t>(word & ~kWho)};
+  return {std::chrono::steady_clock::time_point{at}, static_cast<std::uint16_t>(word & kWho)};
+}
 
 /// Field 22 of /proc/PID/stat; 0 if there is no such process. With the pid it names a process.
 std::uint64_t start_time(pid_t pid) {
@@ -50,9 +61,10 @@ struct NodeTable::Slot {
   std::array<char, 128> pod_id;
   std::array<IpAddress, kPodAddresses> addresses;
   alignas(64) std::array<std::atomic<std::uint64_t>, kLines> lines;
-  struct Ports {                       // those with the same hash
-    std::atomic<std::int64_t> wanted;  // CLOCK_MONOTONIC, ns
-    std::atomic<std::int64_t> left;    // how many listeners are left to the kernel
+  struct Ports {                        // those with the same hash
+    std::atomic<std::uint64_t> wanted;  // see said()
+    std::atomic<std::uint64_t> spared;
+    std::atomic<std::int64_t> left;  // how many listeners are left to the kernel
   };
   std::array<Ports, kPortWords> ports;
 };
@@ -143,7 +155,10 @@ Status NodeTable::put(const PodRecord& record) {
     if (own_ == SIZE_MAX) return Error{ENOSPC, "node table"};
     // Lines are not reset to 0: a server may hold a ticket of the last owner, and must see it pass.
     for (auto& line : file_->slots[own_].lines) line.store((line.load() + 1) & ~std::uint64_t{1});
-    for (auto& port : file_->slots[own_].ports) port.wanted = port.left = 0;
+    for (auto& port : file_->slots[own_].ports) {
+      port.wanted = port.spared = 0;
+      port.left = 0;
+    }
   }
   Slot& slot = file_->slots[own_];
   slot.supervisor = ::getpid();
@@ -266,14 +281,25 @@ bool NodeTable::left_to_kernel(std::size_t slot, std::uint16_t port) const {
   return file_->slots[slot].ports[word_of(port)].left.load() != 0;
 }
 
-void NodeTable::want(std::size_t slot, std::uint16_t port) const {
-  const std::chrono::nanoseconds now = std::chrono::steady_clock::now().time_since_epoch();
-  file_->slots[slot].ports[word_of(port)].wanted.store(now.count());
+void NodeTable::want(std::size_t slot, std::uint16_t port, const IpAddress& client) const {
+  file_->slots[slot].ports[word_of(port)].wanted.store(said(client));
 }
 
-std::chrono::steady_clock::time_point NodeTable::wanted_at(std::uint16_t port) const {
-  const std::int64_t at = file_->slots[own_].ports[word_of(port)].wanted.load();
-  return std::chrono::steady_clock::time_point{std::chrono::nanoseconds{at}};
+NodeTable::Said NodeTable::wanted(std::uint16_t port) const {
+  return heard(file_->slots[own_].ports[word_of(port)].wanted.load());
+}
+
+void NodeTable::spare(std::size_t slot, std::uint16_t port, const IpAddress& client) const {
+  file_->slots[slot].ports[word_of(port)].spared.store(said(client));
+}
+
+NodeTable::Said NodeTable::spared(std::uint16_t port) const {
+  return heard(file_->slots[own_].ports[word_of(port)].spared.load());
+}
+
+std::uint16_t NodeTable::short_name(const IpAddress& client) {
+  constexpr std::size_t kNames = 65535;
+  return static_cast<std::uint16_t>(1 + std::hash<IpAddress>{}(client) % kNames);
 }
 
 }  // namespace shunt::local

@@ -111,10 +111,19 @@ class NodeTable {
   void leave_to_kernel(std::uint16_t port);
   void take_from_kernel(std::uint16_t port);
   bool left_to_kernel(std::size_t slot, std::uint16_t port) const;
+  /// What a client said last about one of our listeners, and when: up to 66 µs later than it did.
+  struct Said {
+    std::chrono::steady_clock::time_point at{};
+    std::uint16_t by = 0;  ///< see short_name()
+  };
   /// A client would have offered; the server is to take its accepts back.
-  void want(std::size_t slot, std::uint16_t port) const;
-  /// When one of ours was last wanted.
-  std::chrono::steady_clock::time_point wanted_at(std::uint16_t port) const;
+  void want(std::size_t slot, std::uint16_t port, const IpAddress& client) const;
+  Said wanted(std::uint16_t port) const;
+  /// A client that offered until now leaves its connections to the kernel from now on.
+  void spare(std::size_t slot, std::uint16_t port, const IpAddress& client) const;
+  Said spared(std::uint16_t port) const;
+  /// Of a client's address: enough to tell one client from another mostly. Never 0.
+  static std::uint16_t short_name(const IpAddress& client);
 
  private:
   static Result<std::unique_ptr<NodeTable>> open_file(const std::string& path);

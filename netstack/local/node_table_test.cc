@@ -114,8 +114,17 @@ TEST_CASE("a listener is left to the kernel only while nobody decides") {
   CHECK(!client->left_to_kernel(client->own_slot(), 80));
   CHECK(!client->left_to_kernel(slot, 81));
   const auto before = std::chrono::steady_clock::now();
-  client->want(slot, 80);
-  CHECK(server->wanted_at(80) >= before);
+  const IpAddress own = *parse_address("198.18.0.3");
+  const std::uint16_t name = NodeTable::short_name(own);
+  CHECK(name != NodeTable::short_name(*parse_address("198.18.0.4")));
+  client->want(slot, 80, own);
+  CHECK(server->wanted(80).at >= before);
+  CHECK(server->wanted(80).at < std::chrono::steady_clock::now() + std::chrono::milliseconds{1});
+  CHECK(server->wanted(80).by == name);
+  CHECK(server->spared(80).by == 0);
+  client->spare(slot, 80, own);
+  CHECK(server->spared(80).at >= before);
+  CHECK(server->spared(80).by == name);
   server->take_from_kernel(80);
   CHECK(!client->left_to_kernel(slot, 80));
 }

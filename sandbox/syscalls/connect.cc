@@ -10,6 +10,7 @@
 //                                                          Linux does even then); see upgrade.h
 //   a fast socket                                          EISCONN; AF_UNSPEC gives a fresh TCP
 //   socket
+//   one of many short ones in a row                        runs in the kernel; see short_lived.h
 //   a pod of another node, or perhaps                      asked whether its shim is there, which
 //                                                          takes 20 ms at most; see remote.h
 //   a call repeated after a signal                         0 if the first one had succeeded
@@ -23,6 +24,7 @@
 #include "netstack/base/netns.h"
 #include "sandbox/remote.h"
 #include "sandbox/shadow.h"
+#include "sandbox/short_lived.h"
 #include "sandbox/syscall_table.h"
 #include "sandbox/upgrade.h"
 
@@ -68,6 +70,31 @@ void pass(Remote& remote, const std::optional<Endpoint>& source, const Endpoint&
 Reply kernel(Call& call, Path reason) {
   call.services.statistics.count(reason);
   return RunInKernel{};
+}
+
+/// Whether it is one of many that are not worth an upgrade. The server hears of it first.
+bool is_short_lived(Call& call, const Endpoint& target, std::uint64_t cookie) {
+  if (call.services.short_lived == nullptr) return false;
+  const auto is_open = [&](const ShortLived::Socket& socket) {
+    const auto fetched = call.guest.fetch(GuestFd{socket.number});
+    if (!fetched) return fetched.error().number != EBADF;
+    const auto found = socket_cookie(fetched->get());
+    return found && *found == socket.cookie;
+  };
+  const auto ruling =
+      call.services.short_lived->judge(call.guest.tid(), target, call.identity.since,
+                                       {static_cast<int>(call.fd()), cookie}, is_open);
+  if (const auto& server = ruling.tell) {
+    PodNetwork& network = *call.services.network;
+    if (server->far) {
+      if (call.services.remote != nullptr)
+        call.services.remote->pass_all(server->client, server->address);
+    } else {
+      for (const auto& pod : network.owners(server->address.address))
+        network.table().spare(pod->slot, server->address.port, server->client);
+    }
+  }
+  return ruling.leave;
 }
 
 /// connect(AF_UNSPEC) on a fast socket: as TCP, which drops the connection and can be used again.
@@ -146,6 +173,7 @@ Reply on_connect(Call& call) {
   // Shims talk to each other there, and to nobody else.
   if (call.services.remote != nullptr && target->port == call.services.remote->port())
     return Fail{ECONNREFUSED};
+  if (is_short_lived(call, *target, *cookie)) return kernel(call, Path::kShortLived);
   if (state == State::kUnknown) {
     remote->discover(target->address, [&services = call.services, identity = call.identity,
                                        args = call.args] { services.again(identity, args); });

@@ -1,0 +1,161 @@
+#include "sandbox/short_lived.h"
+
+#include <algorithm>
+
+namespace shunt::sandbox {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr milliseconds kSeldom{100};     // from one call to the next: another story
+constexpr int kShare = 3;                // of the time is ours: more than one part in so many
+constexpr std::uint32_t kFewCalls = 64;  // are judged at once while left to the kernel
+constexpr int kSlowWindows = 3;          // of these in a row: a machine has its moments
+constexpr seconds kLongestPause{60};
+constexpr seconds kLately{1};
+constexpr seconds kForVain{60};
+constexpr milliseconds kTellAgain{500};
+
+}  // namespace
+
+void ShortLived::Entry::start_window() {
+  calls = upgrades = 0;
+  between = handling = {};
+  samples.fill({});
+}
+
+void ShortLived::Entry::upgrade_again() {
+  left = false;
+  slow = 0;
+  start_window();
+}
+
+ShortLived::Entry* ShortLived::find(pid_t thread, const Endpoint& target) {
+  const auto found = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) {
+    return entry.thread == thread && entry.target == target;
+  });
+  return found == entries_.end() ? nullptr : &*found;
+}
+
+ShortLived::Entry& ShortLived::enter(pid_t thread, const Endpoint& target, Clock::time_point now) {
+  if (Entry* entry = find(thread, target)) return *entry;
+  if (entries_.size() < kMost) {
+    entries_.emplace_back();
+  } else {
+    // The one that called longest ago makes room.
+    const auto oldest =
+        std::min_element(entries_.begin(), entries_.end(),
+                         [](const Entry& a, const Entry& b) { return a.last < b.last; });
+    *oldest = {};
+    std::swap(*oldest, entries_.back());
+  }
+  Entry& entry = entries_.back();
+  entry.thread = thread;
+  entry.target = target;
+  entry.last = now;
+  return entry;
+}
+
+void ShortLived::in_vain(pid_t thread, const Endpoint& target, Clock::time_point now) {
+  const std::lock_guard guard{mutex_};
+  enter(thread, target, now).in_vain = now;
+}
+
+void ShortLived::note(const Upgraded& done) {
+  const std::lock_guard guard{mutex_};
+  Entry& entry = enter(done.thread, done.target, done.trapped);
+  if (entry.left) return;  // begun meanwhile, for a call that was repeated
+  entry.server = done.server;
+  entry.upgraded = done.answered;
+  if (entry.upgrades >= kWindow) return;
+  constexpr std::uint32_t kEach = kWindow / 2 / kSamples;
+  if (entry.upgrades < kWindow / 2 && entry.upgrades % kEach == 0)
+    entry.samples[entry.upgrades / kEach] = done.fast;
+  ++entry.upgrades;
+  entry.handling += done.answered - done.trapped;
+}
+
+bool ShortLived::qualifies(const Entry& entry, Clock::time_point now, const IsOpen& is_open) const {
+  if (entry.handling * kShare <= entry.between || now < entry.not_before) return false;
+  constexpr std::ptrdiff_t kFew = 1;
+  return std::count_if(entry.samples.begin(), entry.samples.end(), is_open) <= kFew;
+}
+
+bool ShortLived::others_offer(const Entry& entry, Clock::time_point now) const {
+  return std::any_of(entries_.begin(), entries_.end(), [&](const Entry& other) {
+    if (&other == &entry || other.left || other.target != entry.target) return false;
+    if (now - other.qualified < kLately) return false;  // of our kind
+    return now - other.in_vain < kForVain || now - other.upgraded < kLately;
+  });
+}
+
+// Of what is left to the kernel: whether it helps, and whether the connections are short still.
+bool ShortLived::goes_on(Entry& entry, Clock::time_point now, const Socket& socket,
+                         const IsOpen& is_open) {
+  if (entry.calls < kFewCalls) return true;
+  const bool kept = is_open(entry.samples[0]);
+  const bool slower = entry.between > entry.usual * entry.calls;
+  entry.slow = slower ? entry.slow + 1 : 0;
+  if (!slower) entry.pause = kFirstPause;
+  entry.start_window();
+  entry.samples[0] = socket;
+  if (entry.slow < kSlowWindows) return !kept;
+  entry.not_before = now + entry.pause;
+  entry.pause = std::min<Clock::duration>(entry.pause * 2, kLongestPause);
+  return false;
+}
+
+ShortLived::Ruling ShortLived::judge(pid_t thread, const Endpoint& target,
+                                     Clock::time_point trapped, const Socket& socket,
+                                     const IsOpen& is_open) {
+  const std::lock_guard guard{mutex_};
+  if (entries_.empty()) return {};
+  Entry* entry = nullptr;
+  Entry* before = nullptr;  // of the thread's last call
+  for (Entry& each : entries_) {
+    if (each.thread != thread) continue;
+    if (each.target == target) entry = &each;
+    if (before == nullptr || each.last > before->last) before = &each;
+  }
+  if (before != nullptr) before->between += trapped - before->last;
+  const auto upgrade = [&]() -> Ruling {
+    // It must not find a server that was told of no offers.
+    for (Entry& other : entries_)
+      if (&other != entry && other.left && other.server.far && other.target == target &&
+          (entry == nullptr || trapped - entry->qualified >= kLately))
+        other.upgrade_again();
+    return {};
+  };
+  if (entry == nullptr) return upgrade();
+  const bool seldom = trapped - entry->last > kSeldom;
+  entry->last = trapped;
+  if (seldom) {
+    entry->upgrade_again();
+  } else {
+    ++entry->calls;
+  }
+  if (entry->left) {
+    if (!goes_on(*entry, trapped, socket, is_open)) {
+      entry->upgrade_again();
+      return upgrade();
+    }
+    if (!entry->server.far || trapped - entry->told < kTellAgain) return {true, {}};
+  } else {
+    if (entry->upgrades < kWindow) return upgrade();
+    const bool qualified = qualifies(*entry, trapped, is_open);
+    if (qualified) entry->qualified = trapped;
+    const bool others = qualified && others_offer(*entry, trapped);
+    entry->usual = entry->between / entry->calls;
+    entry->start_window();
+    if (!qualified || (others && entry->server.far)) return upgrade();
+    entry->left = true;
+    entry->in_vain = {};
+    entry->samples[0] = socket;
+    if (others) return {true, {}};
+  }
+  entry->told = trapped;
+  return {true, entry->server};
+}
+
+}  // namespace shunt::sandbox
