@@ -12,6 +12,7 @@ import applications_test
 import guests_test
 import harness
 import integrity_test
+import short_lived_test
 from harness import LONG
 from lib import fabrics, network
 from pods import PodTest, inspected, wait_until
@@ -92,6 +93,10 @@ class Inspected(AcrossNodes, PodTest):
         self.assertEqual({len("hello\n")}, set(wait_until(seen, "a connection over host", 30, interval=0.5)))
 
 
+class ShortLived(AcrossNodes, short_lived_test.ShortLived):
+    fabric = "host"
+
+
 class Integrity(AcrossNodes, integrity_test.Integrity):
     for _name in dir(integrity_test.Integrity):
         if _name.startswith("test_"):
@@ -103,7 +108,7 @@ class Integrity(AcrossNodes, integrity_test.Integrity):
     }
 
     def configuration(self, kind):
-        return self.fabric_config
+        return {**self.fabric_config, **applications_test.Applications.every}
 
     def test_undisturbed(self):
         self.check("undisturbed", self.fabric)
@@ -119,6 +124,7 @@ class Applications(AcrossNodes, applications_test.Applications):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
+        cls.configs = ({**cls.fabric_config, **cls.every},) * 2
         # An answer from the other node may be late, too. Connections made ahead may have run out, and
         # nobody waits long for more; other fabrics have no such reason.
         cls.late = {*applications_test.LATE, "peer-silent",
@@ -134,9 +140,9 @@ def _over_each_fabric():
             yield made
 
 
-_CASES = [*_over_each_fabric(), GuestsOnKernelPath, Inspected]
+_CASES = [*_over_each_fabric(), GuestsOnKernelPath, Inspected, ShortLived]
 _SHORT = {"test_redis", "test_nginx_and_curl", "test_processes_killed",
-          "test_bytes_that_nobody_has_read"}
+          "test_bytes_that_nobody_has_read", "test_left_to_the_kernel_until_one_is_kept"}
 
 
 def load_tests(loader, *_):

@@ -17,7 +17,9 @@ from pods import ACCEPTED_FAST, ACCEPTED_LATE, FAST, LATE, PodTest, inspected
 
 
 class Applications(PodTest):
-    configs = (None, None)
+    # Programs that connect for each request are here to show that it works, not whether it pays.
+    every = {"upgrade": {"short_lived": "upgrade"}}
+    configs = (every, every)
     late = LATE
     many = 10 if LONG else 1
 
@@ -254,7 +256,7 @@ class Applications(PodTest):
 
 
 class OverTcpPairs(Applications):
-    configs = ({"upgrade": {"pair": "tcp"}},) * 2
+    configs = ({"upgrade": {"pair": "tcp", "short_lived": "upgrade"}},) * 2
     many = 1
 
     def setUp(self):

@@ -35,7 +35,7 @@ class Integrity(PodTest):
     amounts = AMOUNTS
 
     def configuration(self, kind):
-        return {"upgrade": {"pair": kind}}
+        return {"upgrade": {"pair": kind, "short_lived": "upgrade"}}
 
     def start(self, kind):
         config = self.configuration(kind)

@@ -13,6 +13,7 @@ VIP = "198.18.200.1"
 NOWHERE = "198.18.222.1"  # the node has no route to it
 HANDLERS = ("runc", "shunt")
 TCP_PAIRS = ({"upgrade": {"pair": "tcp"}},) * 2
+EVERY = ({"upgrade": {"short_lived": "upgrade"}},) * 2  # also where one follows the other
 # A SYN that is dropped is sent again once; connect gives up after 1 + 2 seconds.
 RETRIES = "net.ipv4.tcp_syn_retries=1"
 
@@ -146,7 +147,7 @@ class Rules(PodTest):
         return pairs
 
     def test_service_balances(self):
-        for handler, configs in (*((handler, (None, None)) for handler in HANDLERS),
+        for handler, configs in (*((handler, EVERY) for handler in HANDLERS),
                                  ("shunt", TCP_PAIRS)):
             pairs = self.backends(handler, configs)
             client = self.cri.pod_address(pairs[0].client)

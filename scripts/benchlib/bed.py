@@ -16,6 +16,8 @@ from lib.pair import inspected
 from . import load
 from .cpu import cgroup_seconds, pin, process_seconds
 
+# For pods that have every connection upgraded, those that only lose by it, too.
+EVERY = {"upgrade": {"short_lived": "upgrade"}}
 PORTS = {"serve": 7000, "answer": 7001, "keep": 7002}  # of the servers
 GB = 1e9
 KIB = 1024
@@ -155,6 +157,7 @@ class Bed:
         return {**found, **self.connects(variant, seconds)}
 
     def connects(self, variant, seconds):
+        """Connections of one byte to and fro, one after the other."""
         result = self.charged(variant, "connect", "answer", seconds)
         return {"connect": 1e6 * result["seconds"] / result["operations"],
                 "connect cpu": 1e6 * result["cpu"] / result["operations"]}

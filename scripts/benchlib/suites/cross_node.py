@@ -15,6 +15,7 @@ SUMMARY = "two pods of two nodes: round trips, streams, connects, idle streams"
 
 VXLAN, HOST_NETWORK, KERNEL = "runc + VXLAN", "runc hostNetwork", "shunt, kernel path"
 HOST, WINDOW = fabrics.NAMES["host"], fabrics.NAMES["window"]
+EVERY = f"{HOST}, every one upgraded"
 IDLE = 4000  # streams at once
 
 
@@ -29,6 +30,9 @@ class Bed(bed.Bed):
         self._add(HOST_NETWORK, "runc", host_network=True)
         for name, config in offered.items():
             self._add(fabrics.NAMES[name], "shunt", (config, config))
+        if "host" in offered:
+            every = {**offered["host"], **bed.EVERY}
+            self._add(EVERY, "shunt", (every, every))
         # With no fabric allowed the two pods are supervised and their connections are left alone.
         none = {"fabrics": {"enabled": []}}
         self._add(KERNEL, "shunt", (none, none))
@@ -81,8 +85,13 @@ def _measure(bench, pods, where, judged):
     seconds = bench.pick(1.0, 0.3)
     bench.compare(f"sockets, {where}",
                   {name: lambda variant=variant: pods.sockets(variant, seconds)
-                   for name, variant in pods.variants.items()},
+                   for name, variant in pods.variants.items() if name != EVERY},
                   _socket_measures(judged))
+    bench.compare(f"connections as short as can be, {where}",
+                  {name: lambda variant=pods.variants[name]: pods.connects(variant, seconds)
+                   for name in (VXLAN, HOST, EVERY) if name in pods.variants},
+                  [Measure("connect", "connect, 1 B to and fro, close", "µs"),
+                   Measure("connect cpu", "  CPU of pods and shims", "µs")])
 
 
 def _measure_idle(bench, pods):

@@ -22,7 +22,8 @@ PORTS = {**bed.PORTS, "redis": 6379, "nginx": 8080, "memcached": 11211}
 RUNC, SHUNT, TCP_PAIR, LIMIT, KERNEL = "runc", "shunt", "tcp pair", "AF_UNIX", "shunt, kernel path"
 # Without containerd's seccomp profile, which all others have.
 RUNC_BARE, KERNEL_BARE = "runc, no profile", "shunt, kernel path, no profile"
-HANDLED = (SHUNT, TCP_PAIR, KERNEL, KERNEL_BARE)  # variants whose pods run under Shunt
+EVERY = "shunt, every one upgraded"
+HANDLED = (SHUNT, EVERY, TCP_PAIR, KERNEL, KERNEL_BARE)  # variants whose pods run under Shunt
 UNREPLACED = (RUNC, KERNEL, RUNC_BARE, KERNEL_BARE)  # variants without fast connections
 
 _PROFILES = """\
@@ -66,7 +67,7 @@ class Bed(bed.Bed):
         apart = {"state": os.path.join(node.dir, "apart")}
         tcp_pair = {"upgrade": {"pair": "tcp"}}
         for name, configs in ((SHUNT, (None, None)), (TCP_PAIR, (tcp_pair, tcp_pair)),
-                              (KERNEL, (apart, None)), (KERNEL_BARE, (apart, None))):
+                              (EVERY, (bed.EVERY, bed.EVERY)), (KERNEL, (apart, None)), (KERNEL_BARE, (apart, None))):
             self.variants[name] = Variant(name, self._pair(name, "shunt", folder, stack, configs))
         self.variants[RUNC_BARE] = Variant(
             RUNC_BARE, self._pair(RUNC_BARE, "runc", folder, stack))
@@ -80,7 +81,7 @@ class Bed(bed.Bed):
         pair = stack.enter_context(PodPair(self.node, handler, configs, shared,
                                            seccomp="Unconfined" if bare else "RuntimeDefault"))
         self.serve(pair)
-        if bare or name == KERNEL:
+        if bare or name in (KERNEL, EVERY):
             return pair
         for server in bed.PORTS:
             if name == RUNC:
@@ -173,6 +174,11 @@ def _kernel_measures(variant, against, one_cpu):
     ]
 
 
+def _short_measures():
+    return [Measure("connect", "connect, 1 B to and fro, close", "µs"),
+            Measure("connect cpu", "  CPU of pods and shims", "µs")]
+
+
 def _redis_measures(clients, one_cpu):
     promised = [Bar(SHUNT, against=RUNC, at_least=1.4), Bar(SHUNT, against=LIMIT, at_least=0.95)]
     return [
@@ -207,6 +213,8 @@ def _measure(bench, pods, where, one_cpu):
     bench.compare(f"sockets, {where}",
                   turns((RUNC, SHUNT, TCP_PAIR, LIMIT), lambda v: pods.sockets(v, seconds)),
                   _socket_measures(one_cpu))
+    bench.compare(f"connections as short as can be, {where}",
+                  turns((RUNC, SHUNT, EVERY), lambda v: pods.connects(v, seconds)), _short_measures())
     requests = {1: 20000, 3: 30000, 50: 50000} if one_cpu else {1: 20000, 50: 50000}
     requests = {clients: bench.pick(count, count // 4) for clients, count in requests.items()}
     bench.compare(f"Redis, {where}",
