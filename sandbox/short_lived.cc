@@ -69,9 +69,7 @@ void ShortLived::note(const Upgraded& done) {
   entry.server = done.server;
   entry.upgraded = done.answered;
   if (entry.upgrades >= kWindow) return;
-  constexpr std::uint32_t kEach = kWindow / 2 / kSamples;
-  if (entry.upgrades < kWindow / 2 && entry.upgrades % kEach == 0)
-    entry.samples[entry.upgrades / kEach] = done.fast;
+  if (entry.upgrades < kSamples) entry.samples[entry.upgrades] = done.fast;
   ++entry.upgrades;
   entry.handling += done.answered - done.trapped;
 }

@@ -4,7 +4,7 @@
 // makes one connection after the other, exchanges little on each and closes it, only loses. It is
 // found out by what it does, per thread and destination:
 //
-//   begins  of its last 128 upgraded connects, our handling was more than a third of the time from
+//   begins  of its last 64 upgraded connects, our handling was more than a third of the time from
 //           call to call, and nearly all of those sockets are gone
 //   ends    the calls come more slowly than they did with the upgrades, or seldom, or a connection
 //           is kept: the next one is upgraded again
@@ -76,9 +76,9 @@ class ShortLived {
                const Socket& socket, const IsOpen& is_open);
 
  private:
-  static constexpr std::size_t kMost = 64;       // pairs of thread and destination
-  static constexpr std::uint32_t kWindow = 128;  // connects that are judged at once
-  static constexpr std::size_t kSamples = 16;    // of the sockets of a window's first half
+  static constexpr std::size_t kMost = 64;      // pairs of thread and destination
+  static constexpr std::uint32_t kWindow = 64;  // connects that are judged at once
+  static constexpr std::size_t kSamples = 16;   // of its sockets, the oldest
 
   struct Entry {
     pid_t thread = 0;

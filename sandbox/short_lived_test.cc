@@ -72,12 +72,12 @@ struct Bed {
 TEST_CASE("a thread that only connects is left to the kernel") {
   Bed bed;
   Bed::Thread thread;
-  CHECK(bed.left_of(thread, 128) == 0);
+  CHECK(bed.left_of(thread, 64) == 0);
   CHECK(bed.told == 0);
   CHECK(bed.left_of(thread, 10'000) == 10'000);
   CHECK(bed.told == 1);
   Bed::Thread crowd{.tid = 2, .held = 40};  // some at once, none for long
-  CHECK(bed.left_of(crowd, 1'000) == 1'000 - 128);
+  CHECK(bed.left_of(crowd, 1'000) == 1'000 - 64);
 }
 
 TEST_CASE("who has other things to do, or keeps what it gets, is not") {
@@ -93,16 +93,16 @@ TEST_CASE("who has other things to do, or keeps what it gets, is not") {
 TEST_CASE("it ends with the first connection after a pause") {
   Bed bed;
   Bed::Thread thread;
-  CHECK(bed.left_of(thread, 200) == 72);
+  CHECK(bed.left_of(thread, 200) == 136);
   bed.now += 101ms;
-  CHECK(bed.left_of(thread, 128) == 0);
+  CHECK(bed.left_of(thread, 64) == 0);
   CHECK(bed.connect(thread));
 }
 
 TEST_CASE("it ends when connections are kept") {
   Bed bed;
   Bed::Thread thread;
-  CHECK(bed.left_of(thread, 200) == 72);
+  CHECK(bed.left_of(thread, 200) == 136);
   thread.held = 100'000;
   CHECK(bed.left_of(thread, 1'000) <= 128);
 }
@@ -110,7 +110,7 @@ TEST_CASE("it ends when connections are kept") {
 TEST_CASE("it ends where it is no faster, and is not tried again at once") {
   Bed bed;
   Bed::Thread thread{.in_kernel = 70us};
-  CHECK(bed.left_of(thread, 128 + 192) == 192);
+  CHECK(bed.left_of(thread, 64 + 192) == 192);
   CHECK(bed.left_of(thread, 1'000) == 0);
   bed.now += 1s;
   CHECK(bed.left_of(thread, 500) > 0);
@@ -122,7 +122,7 @@ TEST_CASE("it ends where it is no faster, and is not tried again at once") {
 TEST_CASE("a slow moment does not end it") {
   Bed bed;
   Bed::Thread thread;
-  CHECK(bed.left_of(thread, 200) == 72);
+  CHECK(bed.left_of(thread, 200) == 136);
   bed.now += 50ms;
   CHECK(bed.left_of(thread, 1'000) == 1'000);
 }
@@ -136,14 +136,14 @@ TEST_CASE("time with other servers does not count") {
     left += bed.connect(thread) ? 1 : 0;
     left += bed.connect(thread, other) ? 1 : 0;
   }
-  CHECK(left == 2 * (500 - 128));
+  CHECK(left == 2 * (500 - 64));
 }
 
 TEST_CASE("a server of another node is told again and again") {
   Bed bed;
   Bed::Thread thread{.exchange = 940us, .in_kernel = 0us, .far = true};
   thread.handling = 1ms;
-  CHECK(bed.left_of(thread, 128) == 0);
+  CHECK(bed.left_of(thread, 64) == 0);
   CHECK(bed.left_of(thread, 2'000) == 2'000);
   CHECK(bed.told == 4);
 }
@@ -152,12 +152,12 @@ TEST_CASE("servers of other nodes hear no offers, or one that they wait for") {
   Bed bed;
   Bed::Thread one{.tid = 1, .far = true};
   Bed::Thread two{.tid = 2, .far = true};
-  CHECK(bed.left_of(one, 200) == 72);
+  CHECK(bed.left_of(one, 200) == 136);
   CHECK(!bed.connect(two));
   CHECK(!bed.connect(one));  // its own turn ended with that
   CHECK(bed.left_of(one, 1'000) == 0);
   bed.now += 2s;
-  CHECK(bed.left_of(one, 200) == 72);
+  CHECK(bed.left_of(one, 200) == 136);
 
   // Two that are of one kind do not hinder one another.
   bed.now += 2s;
@@ -174,17 +174,17 @@ TEST_CASE("who would have offered in vain is not kept from it again") {
   for (const bool far : {false, true}) {
     Bed bed;
     Bed::Thread one{.tid = 1, .far = far};
-    CHECK(bed.left_of(one, 200) == 72);
+    CHECK(bed.left_of(one, 200) == 136);
     CHECK(bed.told == 1);
     CHECK(!bed.connect(one, Endpoint{bed.server.address, 81}));
     const pid_t two = 2;
     CHECK(!bed.policy.judge(two, bed.server, bed.now, {}, {}).leave);
     bed.policy.in_vain(two, bed.server, bed.now);
     bed.now += 2s;
-    CHECK(bed.left_of(one, 200) == (far ? 0 : 72));
+    CHECK(bed.left_of(one, 200) == (far ? 0 : 136));
     CHECK(bed.told == 1);
     bed.now += 60s;
-    CHECK(bed.left_of(one, 200) == 72);
+    CHECK(bed.left_of(one, 200) == 136);
     CHECK(bed.told == 2);
   }
 }
@@ -197,5 +197,5 @@ TEST_CASE("what is remembered is bounded") {
     bed.now += 1us;
   }
   Bed::Thread thread{.tid = 5'000};
-  CHECK(bed.left_of(thread, 200) == 72);
+  CHECK(bed.left_of(thread, 200) == 136);
 }
