@@ -14,6 +14,7 @@
 //
 // Environment: NODE (1 or 2), ADDRESS, PEER. The control connection is TCP on port 7499; that it
 // breaks as well is not taken notice of: only the device's word counts here.
+#include <fcntl.h>
 #include <sys/wait.h>
 
 #include <array>
@@ -43,6 +44,7 @@ std::string environment(const char* name) {
 
 [[noreturn]] void die(const std::string& why) {
   std::fprintf(stderr, "verbs_two_nodes: node %s: %s\n", environment("NODE").c_str(), why.c_str());
+  std::fflush(nullptr);
   std::_Exit(EXIT_FAILURE);
 }
 
@@ -85,6 +87,13 @@ class Node {
   void join();
   /// Both write and read `bytes`, checking each.
   void transfer(std::uint64_t bytes);
+  /// Both nodes have come here.
+  void together();
+  /// Until something can be sent.
+  void wait_for_room();
+  /// As a process that is killed. Linux closes descriptors in order: the device goes before.
+  [[noreturn]] void die_with_control_last();
+  void wait_until_alone();
   /// Keeps writing until the link is over; the errno of its end. Checks that the program is told.
   int until_over(std::chrono::seconds most);
   bool until(const std::function<bool()>& done, std::chrono::seconds most);
@@ -103,12 +112,14 @@ class Node {
   UniqueFd control_;
   EventLoop loop_;
   EventLoop::Token control_watch_ = 0;
+  bool alone_ = false;  ///< the other node's process has ended
   std::unique_ptr<fabric::Fabric> fabric_;
   std::unique_ptr<fabric::Link> link_;
   std::uint32_t attempt_ = 0;
   fabric::Bytes hello_;
   std::uint32_t hello_attempt_ = 0;
-  std::uint32_t ended_ = 0;  ///< the attempt whose transfer the other node has finished
+  std::uint32_t here_ = 0;   ///< how often together() was called on this link, here
+  std::uint32_t there_ = 0;  ///< and at the other node
   UniqueFd application_;
   bool joined_ = false;
   std::uint64_t sent_ = 0;
@@ -136,6 +147,7 @@ void Node::join() {
   sent_ = got_ = 0;
   read_error_ = failed_ = 0;
   ++attempt_;
+  here_ = there_ = 0;
   send_frame(control_.get(), Type::kHello, attempt_, fabric_->advertise());
   if (!until([&] { return hello_attempt_ == attempt_; }, std::chrono::seconds{30})) die("no hello");
   if (const auto fits = fabric_->fits(hello_); !fits) die(fits.error());
@@ -164,7 +176,10 @@ void Node::join() {
 void Node::on_frame() {
   Frame frame;
   fabric::Bytes bytes;
-  if (!read_frame(control_.get(), frame, bytes)) return loop_.forget(control_watch_);
+  if (!read_frame(control_.get(), frame, bytes)) {
+    alone_ = true;
+    return loop_.forget(control_watch_);
+  }
   if (frame.type == Type::kHello) {
     hello_ = std::move(bytes);
     hello_attempt_ = frame.id;
@@ -188,7 +203,7 @@ void Node::on_frame() {
       joined_ = true;
       break;
     case Type::kEnd:
-      ended_ = frame.id;
+      ++there_;
       break;
     default:
       break;
@@ -228,8 +243,29 @@ void Node::transfer(std::uint64_t bytes) {
       std::chrono::seconds{120});
   if (!all || failed_ != 0) die("transfer: errno " + std::to_string(failed_));
   // What is sent has not arrived yet: the other node says when it has.
+  together();
+}
+
+void Node::together() {
+  ++here_;
   send_frame(control_.get(), Type::kEnd, attempt_, {});
-  if (!until([&] { return ended_ == attempt_; }, std::chrono::seconds{60})) die("no end");
+  if (!until([&] { return there_ >= here_; }, std::chrono::seconds{60})) die("no end");
+}
+
+void Node::die_with_control_last() {
+  constexpr int kHigh = 512;
+  const int last = ::fcntl(control_.get(), F_DUPFD_CLOEXEC, kHigh);
+  if (last < 0) die("fcntl");
+  std::_Exit(EXIT_SUCCESS);
+}
+
+void Node::wait_until_alone() {
+  if (!until([&] { return alone_; }, std::chrono::seconds{30})) die("the other node lives on");
+}
+
+void Node::wait_for_room() {
+  const auto room = [&] { return link_->view().streams.at(0).credit > 0; };
+  if (!until(room, std::chrono::seconds{60})) die("no credit");
 }
 
 int Node::until_over(std::chrono::seconds most) {
@@ -280,7 +316,12 @@ int run(const std::string& mode) {
   node.print();
   if (mode == "run") return EXIT_SUCCESS;
   if (mode == "kill") {
-    if (!first) std::_Exit(EXIT_SUCCESS);
+    // A write that nobody answers is how a device learns of it. So there must be credit for one,
+    // and none that fills the ring while the other node still answers.
+    if (first) node.wait_for_room();
+    node.together();
+    if (!first) node.die_with_control_last();
+    node.wait_until_alone();
     return node.until_over(std::chrono::seconds{30}) == ETIMEDOUT ? EXIT_SUCCESS : EXIT_FAILURE;
   }
   const bool deaf = mode == "deaf";
