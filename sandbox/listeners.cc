@@ -26,6 +26,8 @@ std::shared_ptr<Listener> Listeners::enter(int socket, PodNetwork* network) {
   socklen_t length = sizeof family;
   ::getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &family, &length);
 
+  // A server that takes another one's place does not take over what was said of that one.
+  forget_closed(network);
   auto listener = std::make_shared<Listener>();
   listener->cookie = *cookie;
   listener->family = family;
@@ -62,10 +64,9 @@ std::shared_ptr<Listener> Listeners::find(std::uint64_t cookie) const {
   return found == listeners_.end() ? nullptr : found->second;
 }
 
-void Listeners::sweep(PodNetwork* network) {
-  const std::lock_guard guard{mutex_};  // before the look: what is entered meanwhile is not listed
+bool Listeners::forget_closed(PodNetwork* network) {
   const auto alive = living(living_.get());
-  if (!alive) return;
+  if (!alive) return false;
   std::erase_if(listeners_, [&](const auto& entry) {
     Listener& listener = *entry.second;
     const bool closed = !alive->contains(entry.first);
@@ -76,7 +77,12 @@ void Listeners::sweep(PodNetwork* network) {
     return closed;
   });
   std::erase_if(mailboxes_, [](const auto& entry) { return entry.second.expired(); });
-  if (network == nullptr) return;
+  return true;
+}
+
+void Listeners::sweep(PodNetwork* network) {
+  const std::lock_guard guard{mutex_};  // before the look: what is entered meanwhile is not listed
+  if (!forget_closed(network) || network == nullptr) return;
   for (const auto& [key, weak] : mailboxes_) {
     const auto mailbox = weak.lock();
     if (mailbox == nullptr || !mailbox->drop_older(std::chrono::hours{24})) continue;

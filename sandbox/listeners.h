@@ -87,6 +87,8 @@ class Listeners {
   std::vector<std::shared_ptr<Listener>> all() const;
 
  private:
+  bool forget_closed(PodNetwork* network);  // requires mutex_
+
   mutable std::mutex mutex_;
   UniqueFd living_;  ///< the epoll instance
   std::unordered_map<std::uint64_t, std::shared_ptr<Listener>> listeners_;
