@@ -26,6 +26,8 @@ struct WithBadPeer {
            options.limits.offers = 16;
            options.limits.queue = 256 * 1024;
            options.limits.early = 64 * 1024;
+           options.timing.decide = milliseconds{300};
+           options.timing.ping = milliseconds{200};
          }};
   IpAddress bad_address = ip(Net::v4(3));
   Stranger bad{loop, net.pod(3), Net::v4(2)};
@@ -145,6 +147,11 @@ TEST_CASE("a peer that breaks the rules is given up, and not taken back for a wh
     bad.send(Confirm{1});
     REQUIRE(bad.next_of<Bye>()->reason == Reason::kProtocol);
     CHECK(b.heard.confirmed.empty());
+  }
+  SUBCASE("no word about a stream that was accepted") {
+    bad.send(pair.offer(1));
+    REQUIRE(bad.next_of<Accept>());
+    pair.check_banned(Reason::kProtocol);
   }
   SUBCASE("links out of turn") {
     SUBCASE("") { bad.send(LinkStart{Kind::kHost, 1}); }

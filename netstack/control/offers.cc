@@ -128,7 +128,7 @@ Offers::Verdict Offers::on_offer(const LinkName& link, StreamId id) {
   if (is_mine(id) || !theirs_used_.use(id)) return Verdict::kProtocol;
   if (theirs_.size() >= setup_.we_take) return Verdict::kFlood;
   ++counts_.asked;
-  theirs_.emplace(id, Theirs{link});
+  theirs_.emplace(id, Theirs{link, {}});
   return Verdict::kOk;
 }
 
@@ -139,10 +139,17 @@ bool Offers::accept(const LinkName& link, StreamId id, int server_family, Bytes 
     refuse(link, id, Refusal::kOther);
     return false;
   }
-  found->second.accepted = true;
+  found->second.accepted = Clock::now();
   ++counts_.granted;
   owner_.send_to_peer(Accept{id, server_family, std::move(message)});
   return true;
+}
+
+std::optional<Clock::time_point> Offers::undecided_since() const {
+  std::optional<Clock::time_point> since;
+  for (const auto& [id, offer] : theirs_)
+    if (offer.accepted && (!since || *offer.accepted < *since)) since = offer.accepted;
+  return since;
 }
 
 void Offers::refuse(const LinkName& link, StreamId id, Refusal why) {

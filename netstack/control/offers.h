@@ -7,6 +7,7 @@
 #include <bitset>
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -72,6 +73,8 @@ class Offers {
   // The peer's. kOk from on_offer(): it is open, accept() or refuse() it.
   Verdict on_offer(const LinkName& link, StreamId id);
   bool accept(const LinkName& link, StreamId id, int server_family, Bytes message);
+  /// Since when the peer has owed its word about one that was accepted.
+  std::optional<EventLoop::Clock::time_point> undecided_since() const;
   void refuse(const LinkName& link, StreamId id, Refusal why);
   /// `was`: the link it was open on; empty kind and session 0 if it was not open any more.
   Verdict on(const Confirm& message, LinkName& was);
@@ -94,7 +97,7 @@ class Offers {
   };
   struct Theirs {
     LinkName link;
-    bool accepted = false;
+    std::optional<EventLoop::Clock::time_point> accepted;
   };
   bool is_mine(StreamId id) const { return (id % 2 == 1) == setup_.dialled; }
   template <typename Which>

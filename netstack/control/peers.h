@@ -85,6 +85,7 @@ struct Timing {
   std::chrono::milliseconds wait{20};         ///< discover() answers within this
   std::chrono::milliseconds handshake{1000};  ///< a call that takes longer is given up
   std::chrono::milliseconds answer{100};      ///< offer() answers within this
+  std::chrono::milliseconds decide{30'000};   ///< a peer that lets accept() wait longer is given up
   std::chrono::milliseconds forget{60'000};   ///< how long kNot holds
   std::chrono::milliseconds ping{2000};       ///< after so much silence, if used; lost after three
   std::chrono::milliseconds recent{60'000};   ///< what counts as recent use

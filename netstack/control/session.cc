@@ -157,6 +157,11 @@ Clock::time_point Session::tick(Clock::time_point now) {
     channel_->lost(ETIMEDOUT);
     return Clock::time_point::max();
   }
+  // A program waits in accept(2) for that word.
+  if (const auto since = offers_.undecided_since(); since && now - *since >= timing.decide) {
+    channel_->misbehaved(Reason::kProtocol, "no word about a stream that was accepted");
+    return Clock::time_point::max();
+  }
   if (!in_use(now)) {
     const auto end = used_ + timing.idle;
     if (now < end) return std::min(end, give_up);
