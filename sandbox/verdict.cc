@@ -36,7 +36,13 @@ Verdict judge_remote(const Listener& listener, Arrival& arrival, Peek tcp) {
   const auto age = std::chrono::steady_clock::now() - arrival.since;
   Remote& remote = *arrival.remote;
   if (!arrival.offer) {
-    if (tcp == Peek::kData) return Verdict::kTcp;  // the program itself has the TCP socket
+    // With data the program itself has the TCP socket, or another thread of it has not waited.
+    if (tcp == Peek::kData) {
+      arrival.offer = remote.go_ahead(*listener.mailbox, arrival.client, arrival.server);
+      if (!arrival.offer) return Verdict::kTcp;
+    }
+  }
+  if (!arrival.offer) {
     arrival.offer = remote.take(*listener.mailbox, arrival.client, arrival.server);
     if (!arrival.offer && alive && remote.keep_waiting(arrival.client, arrival.server, age))
       return Verdict::kWait;
