@@ -11,7 +11,7 @@ from lib.pair import inspected
 # netstack/local/node_table.cc
 _MAGIC = 0x34646F6E746E7568
 _HEADER, _SLOT = struct.Struct("<QQ"), struct.Struct("<IiQQiiI128s")
-_SLOT_SIZE, _LINES_AT, _LINES, _FIRST = 2112, 448, 16, 64
+_SLOT_SIZE, _LINES_AT, _LINES, _FIRST = 576, 448, 16, 64
 
 
 def figures(shim):

@@ -61,18 +61,22 @@ struct NodeTable::Slot {
   std::array<char, 128> pod_id;
   std::array<IpAddress, kPodAddresses> addresses;
   alignas(64) std::array<std::atomic<std::uint64_t>, kLines> lines;
-  struct Ports {                        // those with the same hash
-    std::atomic<std::uint64_t> wanted;  // see said()
-    std::atomic<std::uint64_t> spared;
-    std::atomic<std::int64_t> left;  // how many listeners are left to the kernel
-  };
-  std::array<Ports, kPortWords> ports;
 };
+
+struct NodeTable::Ports {             // those of a slot with the same hash
+  std::atomic<std::uint64_t> wanted;  // see said()
+  std::atomic<std::uint64_t> spared;
+  std::atomic<std::int64_t> left;  // how many listeners are left to the kernel
+};
+
+// Who looks for pods reads all slots, and keeps their pages. What is asked of one slot only lies
+// behind them.
 
 struct NodeTable::File {
   std::uint64_t magic;
   std::atomic<std::uint64_t> generation;  // grows with every change of a record
   alignas(64) std::array<Slot, kSlots> slots;
+  alignas(64) std::array<std::array<Ports, kPortWords>, kSlots> ports;
 };
 
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free, "shared between processes");
@@ -155,7 +159,7 @@ Status NodeTable::put(const PodRecord& record) {
     if (own_ == SIZE_MAX) return Error{ENOSPC, "node table"};
     // Lines are not reset to 0: a server may hold a ticket of the last owner, and must see it pass.
     for (auto& line : file_->slots[own_].lines) line.store((line.load() + 1) & ~std::uint64_t{1});
-    for (auto& port : file_->slots[own_].ports) {
+    for (auto& port : file_->ports[own_]) {
       port.wanted = port.spared = 0;
       port.left = 0;
     }
@@ -269,32 +273,32 @@ bool NodeTable::nobody_decides() {
                       [this](const auto& pod) { return undecided(pod->slot).any(); });
 }
 
-void NodeTable::leave_to_kernel(std::uint16_t port) {
-  file_->slots[own_].ports[word_of(port)].left.fetch_add(1);
+NodeTable::Ports& NodeTable::ports(std::size_t slot, std::uint16_t port) const {
+  return file_->ports[slot][word_of(port)];
 }
 
-void NodeTable::take_from_kernel(std::uint16_t port) {
-  file_->slots[own_].ports[word_of(port)].left.fetch_sub(1);
-}
+void NodeTable::leave_to_kernel(std::uint16_t port) { ports(own_, port).left.fetch_add(1); }
+
+void NodeTable::take_from_kernel(std::uint16_t port) { ports(own_, port).left.fetch_sub(1); }
 
 bool NodeTable::left_to_kernel(std::size_t slot, std::uint16_t port) const {
-  return file_->slots[slot].ports[word_of(port)].left.load() != 0;
+  return ports(slot, port).left.load() != 0;
 }
 
 void NodeTable::want(std::size_t slot, std::uint16_t port, const IpAddress& client) const {
-  file_->slots[slot].ports[word_of(port)].wanted.store(said(client));
+  ports(slot, port).wanted.store(said(client));
 }
 
 NodeTable::Said NodeTable::wanted(std::uint16_t port) const {
-  return heard(file_->slots[own_].ports[word_of(port)].wanted.load());
+  return heard(ports(own_, port).wanted.load());
 }
 
 void NodeTable::spare(std::size_t slot, std::uint16_t port, const IpAddress& client) const {
-  file_->slots[slot].ports[word_of(port)].spared.store(said(client));
+  ports(slot, port).spared.store(said(client));
 }
 
 NodeTable::Said NodeTable::spared(std::uint16_t port) const {
-  return heard(file_->slots[own_].ports[word_of(port)].spared.load());
+  return heard(ports(own_, port).spared.load());
 }
 
 std::uint16_t NodeTable::short_name(const IpAddress& client) {

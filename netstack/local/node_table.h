@@ -128,9 +128,11 @@ class NodeTable {
  private:
   static Result<std::unique_ptr<NodeTable>> open_file(const std::string& path);
   struct Slot;
+  struct Ports;
   struct File;
   NodeTable(UniqueFd fd, File* file) : fd_{std::move(fd)}, file_{file} {}
   void refresh();
+  Ports& ports(std::size_t slot, std::uint16_t port) const;
 
   using Index = std::unordered_multimap<IpAddress, std::shared_ptr<const Pod>>;
   UniqueFd fd_;
