@@ -37,15 +37,11 @@ Verdict judge_remote(const Listener& listener, Arrival& arrival, Peek tcp) {
   Remote& remote = *arrival.remote;
   if (!arrival.offer) {
     // With data the program itself has the TCP socket, or another thread of it has not waited.
-    if (tcp == Peek::kData) {
-      arrival.offer = remote.go_ahead(*listener.mailbox, arrival.client, arrival.server);
-      if (!arrival.offer) return Verdict::kTcp;
+    if (tcp != Peek::kData) {
+      arrival.offer = remote.take(*listener.mailbox, arrival.client, arrival.server);
+      if (!arrival.offer && alive && remote.keep_waiting(arrival.client, arrival.server, age))
+        return Verdict::kWait;
     }
-  }
-  if (!arrival.offer) {
-    arrival.offer = remote.take(*listener.mailbox, arrival.client, arrival.server);
-    if (!arrival.offer && alive && remote.keep_waiting(arrival.client, arrival.server, age))
-      return Verdict::kWait;
     if (!arrival.offer)
       arrival.offer = remote.go_ahead(*listener.mailbox, arrival.client, arrival.server);
     if (!arrival.offer) return Verdict::kTcp;
