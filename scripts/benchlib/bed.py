@@ -15,6 +15,7 @@ from lib.pair import inspected
 
 from . import load
 from .cpu import cgroup_seconds, pin, process_seconds
+from .measure import Measure
 
 # For pods that have every connection upgraded, those that only lose by it, too.
 EVERY = {"upgrade": {"short_lived": "upgrade"}}
@@ -207,6 +208,12 @@ class Bed:
             "shown": len(client["connections"]),
             "connect": 1e6 * result["seconds"] / count,
         }
+
+
+def connect_measures(bars=()):
+    """What Bed.connects() gives."""
+    return [Measure("connect", "connect, 1 B to and fro, close", "µs", list(bars)),
+            Measure("connect cpu", "  CPU of pods and shims", "µs")]
 
 
 def _descriptors(pid):

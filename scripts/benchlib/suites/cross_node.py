@@ -61,9 +61,7 @@ def _socket_measures(judged):
         Measure("stream 65536 cpu", "  CPU of pods and shims", "s/GB",
                 bars((HOST, HOST_NETWORK, {"at_most": 1.05}), (WINDOW, VXLAN, {"at_most": 0.6}))),
         Measure("stream 64", "stream, 64 B writes", "GB/s"),
-        Measure("connect", "connect, 1 B to and fro, close", "µs",
-                bars((HOST, VXLAN, {"at_most": 1.5}))),
-        Measure("connect cpu", "  CPU of pods and shims", "µs"),
+        *bed.connect_measures(bars((HOST, VXLAN, {"at_most": 1.5}))),
     ]
 
 
@@ -90,8 +88,7 @@ def _measure(bench, pods, where, judged):
     bench.compare(f"connections as short as can be, {where}",
                   {name: lambda variant=pods.variants[name]: pods.connects(variant, seconds)
                    for name in (VXLAN, HOST, EVERY) if name in pods.variants},
-                  [Measure("connect", "connect, 1 B to and fro, close", "µs"),
-                   Measure("connect cpu", "  CPU of pods and shims", "µs")])
+                  bed.connect_measures())
 
 
 def _measure_idle(bench, pods):

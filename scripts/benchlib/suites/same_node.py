@@ -156,9 +156,7 @@ def _socket_measures(one_cpu):
         Measure("stream 65536 cpu", "  CPU of pods and shims", "s/GB",
                 [Bar(SHUNT, against=RUNC, at_most=0.20)]),
         Measure("stream 64", "stream, 64 B writes", "GB/s", small),
-        Measure("connect", "connect, 1 B to and fro, close", "µs",
-                bars((SHUNT, RUNC, {"at_most": 1.7, "goal": 1.3}))),
-        Measure("connect cpu", "  CPU of pods and shims", "µs"),
+        *bed.connect_measures(bars((SHUNT, RUNC, {"at_most": 1.7, "goal": 1.3}))),
     ]
 
 
@@ -172,11 +170,6 @@ def _kernel_measures(variant, against, one_cpu):
         Measure("stream 65536", "stream, 64 KiB writes", "GB/s", bar(at_least=0.98)),
         Measure("stream 64", "stream, 64 B writes", "GB/s", bar(at_least=0.98)),
     ]
-
-
-def _short_measures():
-    return [Measure("connect", "connect, 1 B to and fro, close", "µs"),
-            Measure("connect cpu", "  CPU of pods and shims", "µs")]
 
 
 def _redis_measures(clients, one_cpu):
@@ -214,7 +207,7 @@ def _measure(bench, pods, where, one_cpu):
                   turns((RUNC, SHUNT, TCP_PAIR, LIMIT), lambda v: pods.sockets(v, seconds)),
                   _socket_measures(one_cpu))
     bench.compare(f"connections as short as can be, {where}",
-                  turns((RUNC, SHUNT, EVERY), lambda v: pods.connects(v, seconds)), _short_measures())
+                  turns((RUNC, SHUNT, EVERY), lambda v: pods.connects(v, seconds)), bed.connect_measures())
     requests = {1: 20000, 3: 30000, 50: 50000} if one_cpu else {1: 20000, 50: 50000}
     requests = {clients: bench.pick(count, count // 4) for clients, count in requests.items()}
     bench.compare(f"Redis, {where}",
@@ -232,9 +225,7 @@ def _measure(bench, pods, where, one_cpu):
     if one_cpu:
         bench.compare(f"making connections that are never replaced, {where}",
                       turns((RUNC, KERNEL), lambda v: pods.connects(v, seconds)),
-                      [Measure("connect", "connect, 1 B to and fro, close", "µs",
-                               [Bar(KERNEL, against=RUNC, at_most=1.25)]),
-                       Measure("connect cpu", "  CPU of pods and shims", "µs")])
+                      bed.connect_measures([Bar(KERNEL, against=RUNC, at_most=1.25)]))
 
 
 def _measure_held(bench, pods):
