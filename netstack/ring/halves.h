@@ -43,9 +43,11 @@ class Out {
   bool has_ring() const { return ring_.has_value(); }
   std::uint32_t ring_size() const { return ring_ ? ring_->extent.size : 0; }
   bool all_confirmed() const { return acked_ == sent_; }
-  /// A ring was granted and can be moved to.
+  /// A ring was granted, and has not been moved to.
+  bool was_granted() const { return offered_.has_value(); }
+  /// It can be moved to.
   bool has_offer() const { return offered_ && offered_->adopted; }
-  /// One was granted, and there is no memory here to write it from.
+  /// There is no memory here to write it from.
   bool lacks_memory() const { return offered_ && !offered_->adopted; }
   std::uint64_t sent() const { return sent_; }
   /// Where the next bytes go. Requires has_ring() and size <= credit().

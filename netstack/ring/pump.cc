@@ -400,8 +400,7 @@ bool RingLink::tell(Stream& stream) {
     stream.credit_due = false;
   }
   if (stream.want_due) {
-    const bool granted = stream.out.has_offer() || stream.out.lacks_memory();
-    if (!stream.out.has_ring() && !granted && !say(Op::kWant)) return false;
+    if (!stream.out.has_ring() && !stream.out.was_granted() && !say(Op::kWant)) return false;
     stream.want_due = false;
   }
   if (stream.reclaim_due) {
@@ -409,7 +408,7 @@ bool RingLink::tell(Stream& stream) {
     stream.reclaim_due = false;
   }
   if (stream.release_due) {
-    const bool moves = stream.out.has_offer() || stream.out.lacks_memory();
+    const bool moves = stream.out.was_granted();
     if (stream.out.all_confirmed() && (moves || stream.out.has_ring())) {
       // Both or none: nothing may be written into a ring that is only moved to to give it back.
       if (!has_room(lane_of(stream), 2 * kHeaderSize, 2)) return false;
@@ -467,7 +466,7 @@ bool RingLink::tidy(Stream& stream) {
     stream.credit_due = true;
     to_tell(stream);
   }
-  const bool holds = stream.out.has_ring() || stream.out.has_offer() || stream.out.lacks_memory();
+  const bool holds = stream.out.has_ring() || stream.out.was_granted();
   if (holds && stream.out.all_confirmed() && !stream.finish_sent &&
       (stream.idle_ticks >= kIdleTicks || stream.give_back)) {
     stream.release_due = true;
