@@ -47,7 +47,8 @@ bool leave_to_kernel(Call& call, const std::shared_ptr<Listener>& listener, int 
   local::NodeTable& table = call.services.network->table();
   bool may = kernel_may(call, *listener);
   if (!may) left.came_home(call.guest.tid(), table, listener->mailbox.get());
-  if (!may && left.worth_it(listener->local.port, table) && call.services.acceptor.has_nothing_of(*listener) &&
+  if (!may && left.worth_it(listener->local.port, table) &&
+      call.services.acceptor.has_nothing_of(*listener) &&
       left.begin(socket, listener->local.port, table, listener->mailbox.get())) {
     may = kernel_may(call, *listener);
     // Without kcmp(2) it never may. Closed meanwhile, nobody would look after it any more.

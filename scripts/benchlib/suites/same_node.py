@@ -67,7 +67,8 @@ class Bed(bed.Bed):
         apart = {"state": os.path.join(node.dir, "apart")}
         tcp_pair = {"upgrade": {"pair": "tcp"}}
         for name, configs in ((SHUNT, (None, None)), (TCP_PAIR, (tcp_pair, tcp_pair)),
-                              (EVERY, (bed.EVERY, bed.EVERY)), (KERNEL, (apart, None)), (KERNEL_BARE, (apart, None))):
+                              (EVERY, (bed.EVERY, bed.EVERY)), (KERNEL, (apart, None)),
+                              (KERNEL_BARE, (apart, None))):
             self.variants[name] = Variant(name, self._pair(name, "shunt", folder, stack, configs))
         self.variants[RUNC_BARE] = Variant(
             RUNC_BARE, self._pair(RUNC_BARE, "runc", folder, stack))
