@@ -58,8 +58,7 @@ void EventLoop::forget(Token token) {
   timer_due_.erase(due);
 }
 
-EventLoop::Token EventLoop::after(std::chrono::nanoseconds delay, std::function<void()> callback) {
-  const auto due = Clock::now() + delay;
+EventLoop::Token EventLoop::at(Clock::time_point due, std::function<void()> callback) {
   const Token token = ++last_;
   timers_.emplace(due, std::pair{token, std::move(callback)});
   timer_due_.emplace(token, due);
@@ -140,8 +139,7 @@ bool EventLoop::Ready::await_suspend(std::coroutine_handle<> caller) {
     return false;
   }
   watch = *token;
-  if (deadline != Clock::time_point::max())
-    timer = loop.after(deadline - Clock::now(), [finish] { finish(0); });
+  if (deadline != Clock::time_point::max()) timer = loop.at(deadline, [finish] { finish(0); });
   return true;
 }
 

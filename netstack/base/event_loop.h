@@ -37,7 +37,11 @@ class EventLoop {
   Status rearm(Token token, std::uint32_t events);
   void forget(Token token);  ///< a watch or a timer; unknown tokens (and 0) are ignored
 
-  Token after(std::chrono::nanoseconds delay, std::function<void()> callback);
+  /// Timers are called in the order of the moments they are due at.
+  Token at(Clock::time_point due, std::function<void()> callback);
+  Token after(std::chrono::nanoseconds delay, std::function<void()> callback) {
+    return at(Clock::now() + delay, std::move(callback));
+  }
   void post(std::function<void()> callback);  ///< runs before the next wait
 
   /// Any thread: makes the loop call `on_wake` callbacks registered by the owner of the other
