@@ -1,219 +1,11 @@
-// The handlers of connect(2) and accept(2) in a pod without programs: the guest is made of values,
-// the sockets, namespaces and the node table are real. Needs root; says so without.
-#include <doctest/doctest.h>
-#include <fcntl.h>
-#include <linux/if.h>
+// The handlers of connect(2) and accept(2) in a pod without programs. Needs root; says so without.
 #include <poll.h>
-#include <sched.h>
-#include <signal.h>
-#include <sys/ioctl.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <cstring>
-#include <filesystem>
-#include <thread>
-
-#include "netstack/base/event_loop.h"
-#include "netstack/base/netns.h"
-#include "sandbox/acceptor.h"
-#include "sandbox/connects_in_hand.h"
-#include "sandbox/epoll_cache.h"
-#include "sandbox/syscall_table.h"
+#include "sandbox/test_support.h"
 
 using namespace shunt;
 using namespace shunt::sandbox;
-
-namespace {
-
-/// Bytes, descriptors of this process, and whether it still waits.
-struct FakeGuest final : Guest {
-  std::vector<std::byte> memory = std::vector<std::byte>(4096);
-  bool alive = true;
-  int flags_of_all = 0;
-  std::function<void()> meanwhile;  ///< happens once, while a call is being answered
-
-  template <typename T>
-  std::uint64_t put(const T& value, std::uint64_t at = 64) {
-    std::memcpy(memory.data() + at, &value, sizeof value);
-    return at;
-  }
-  bool holds(std::uint64_t address, std::size_t size) const {
-    return address <= memory.size() && size <= memory.size() - address;
-  }
-  Status copy_in(std::uint64_t address, std::span<std::byte> into) override {
-    if (!holds(address, into.size())) return Error{EFAULT, "copy_in"};
-    std::copy_n(memory.data() + address, into.size(), into.data());
-    return Done{};
-  }
-  Status copy_out(std::uint64_t address, std::span<const std::byte> from) override {
-    if (!holds(address, from.size())) return Error{EFAULT, "copy_out"};
-    std::copy(from.begin(), from.end(), memory.data() + address);
-    return Done{};
-  }
-  Result<UniqueFd> fetch(GuestFd number) override {
-    UniqueFd copy{::fcntl(static_cast<int>(number), F_DUPFD_CLOEXEC, 0)};
-    if (!copy.valid()) return last_error("fcntl");
-    return copy;
-  }
-  Result<FdInfo> info(GuestFd) override {
-    if (const auto now = std::exchange(meanwhile, {})) now();
-    return FdInfo{flags_of_all, 0};
-  }
-  std::size_t descriptors() override { return 0; }
-  bool waiting() override { return alive; }
-  pid_t tid() const override { return ::getpid(); }
-};
-
-struct SilentKernel final : NotifyKernel {
-  Status sizes(seccomp_notif_sizes& sizes) override {
-    sizes = {sizeof(seccomp_notif), sizeof(seccomp_notif_resp), sizeof(seccomp_data)};
-    return Done{};
-  }
-  int receive(int, void*) override { return ENOENT; }
-  int control(int, unsigned long, void*) override { return 0; }
-};
-
-/// A process in a network namespace of its own, with loopback.
-class PodProcess {
- public:
-  PodProcess() {
-    std::array<int, 2> ready{};
-    REQUIRE(::pipe2(ready.data(), O_CLOEXEC) == 0);
-    pid_ = ::fork();
-    if (pid_ == 0) {
-      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-      if (::unshare(CLONE_NEWNET) < 0) ::_exit(1);
-      ifreq request{};
-      std::strcpy(request.ifr_name, "lo");
-      request.ifr_flags = IFF_UP;
-      if (::ioctl(::socket(AF_INET, SOCK_DGRAM, 0), SIOCSIFFLAGS, &request) < 0) ::_exit(1);
-      if (::write(ready[1], "r", 1) != 1) ::_exit(1);
-      for (;;) ::pause();
-    }
-    ::close(ready[1]);
-    char byte = 0;
-    REQUIRE(::read(ready[0], &byte, 1) == 1);
-    ::close(ready[0]);
-  }
-  ~PodProcess() {
-    ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
-  }
-  PodProcess(const PodProcess&) = delete;
-  PodProcess& operator=(const PodProcess&) = delete;
-  pid_t pid() const { return pid_; }
-
- private:
-  pid_t pid_ = -1;
-};
-
-/// A pod's supervisor without its threads.
-class Pod {
- public:
-  Pod() {
-    char folder[] = "/tmp/shunt-handlers-XXXXXX";
-    REQUIRE(::mkdtemp(folder) != nullptr);
-    folder_ = folder;
-    auto joined = PodNetwork::join("test", folder_, {}, process_.pid());
-    REQUIRE(joined);
-    network_ = std::move(*joined);
-    services_.network = network_.get();
-    worker_.line = 0;
-    REQUIRE(acceptor_.start(&services_));
-    REQUIRE(::setns(network_->private_netns(), CLONE_NEWNET) == 0);
-  }
-  ~Pod() { std::filesystem::remove_all(folder_); }
-  Pod(const Pod&) = delete;
-  Pod& operator=(const Pod&) = delete;
-
-  using Handler = Reply (*)(Call&);
-  Reply call(Handler handler, std::array<std::uint64_t, 6> arguments) {
-    const CallId identity{container_, ++last_id_, guest_.tid(), 0, {}};
-    Call call{identity, guest_, arguments, worker_, services_};
-    return handler(call);
-  }
-  UniqueFd socket() {
-    auto made = network_->make_tcp_socket(AF_INET);
-    REQUIRE(made);
-    return std::move(*made);
-  }
-  /// A listener on loopback, published, and its address.
-  std::pair<UniqueFd, sockaddr_in> listener() {
-    UniqueFd made = socket();
-    sockaddr_in at{};
-    at.sin_family = AF_INET;
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    REQUIRE(::bind(made.get(), reinterpret_cast<sockaddr*>(&at), sizeof at) == 0);
-    const auto reply = call(on_listen, {static_cast<std::uint64_t>(made.get()), 8});
-    REQUIRE(std::holds_alternative<Return>(reply));
-    at.sin_port = htons(local_endpoint(made.get())->port);
-    return {std::move(made), at};
-  }
-  Reply connect(const UniqueFd& socket, const sockaddr_in& to) {
-    return call(on_connect, {static_cast<std::uint64_t>(socket.get()), guest_.put(to), sizeof to});
-  }
-  Reply accept(const UniqueFd& listener) {
-    return call(on_accept, {static_cast<std::uint64_t>(listener.get()), 0, 0});
-  }
-  /// Ids of calls that were to be handled once more.
-  const std::vector<std::uint64_t>& again() const { return again_; }
-  std::uint64_t last_id() const { return last_id_; }
-  std::uint64_t count(Path path) const { return statistics_.paths(path); }
-  FakeGuest& guest() { return guest_; }
-  PodNetwork& network() { return *network_; }
-
- private:
-  PodProcess process_;
-  std::string folder_;
-  std::unique_ptr<PodNetwork> network_;
-  SilentKernel kernel_;
-  std::shared_ptr<Container> container_ = std::make_shared<Container>(
-      "c", std::move(*NotifyFd::adopt(UniqueFd{}, kernel_)), config::Pair::kUnix);
-  FakeGuest guest_;
-  EventLoop loop_;
-  Worker worker_;
-  Acceptor acceptor_{loop_, worker_, [](const std::function<void()>& work) { work(); }};
-  Statistics statistics_;
-  SocketNotes notes_;
-  UnheardConnects unheard_;
-  std::vector<std::uint64_t> again_;
-  ConnectsInHand connects_{
-      [this](const CallId& call, const ConnectsInHand::Arguments&) { again_.push_back(call.id); }};
-  EpollCache epolls_;
-  Listeners listeners_;
-  Services services_{nullptr, nullptr,    statistics_, notes_,  unheard_, connects_,
-                     epolls_, listeners_, acceptor_,   nullptr, {}};
-  std::uint64_t last_id_ = 0;
-};
-
-/// The body on a thread of its own: the pod enters the private namespace with it.
-template <typename Body>
-void in_a_pod(Body body) {
-  if (::geteuid() != 0) {
-    MESSAGE("skipped: network namespaces need root");
-    return;
-  }
-  std::thread{[&] {
-    try {
-      Pod pod;
-      body(pod);
-    } catch (...) {  // a REQUIRE that failed, and is noted
-    }
-  }}.join();
-}
-
-sockaddr_in address(const char* text, std::uint16_t port) {
-  const Endpoint endpoint{*parse_address(text), port};
-  sockaddr_in result{};
-  const SockAddress full = to_sockaddr(endpoint, AF_INET);
-  std::memcpy(&result, full.get(), sizeof result);
-  return result;
-}
-
-}  // namespace
+using namespace shunt::sandbox::test;
 
 TEST_CASE("connect(2)") {
   in_a_pod([](Pod& pod) {
@@ -369,5 +161,45 @@ TEST_CASE("accept(2)") {
     const Reply ended = pod.accept(listener);
     CHECK((std::holds_alternative<RunInKernel>(ended) ||
            (std::holds_alternative<Fail>(ended) && std::get<Fail>(ended).number == EINVAL)));
+  });
+}
+
+// The client's shim had made its offer, and was stopped before it decided. Nobody may throw the
+// offer away as one whose connection died in the queue, which is empty as soon as it is accepted.
+TEST_CASE("an offer is kept while its connection is being accepted") {
+  in_a_pod([](Pod& pod) {
+    using namespace std::chrono_literals;
+    auto [listener, at] = pod.listener();
+    constexpr std::size_t kLine = 1;  // of the client's thread
+    local::NodeTable& table = pod.network().table();
+    const std::uint64_t ticket = table.begin(kLine);
+    const UniqueFd client = pod.socket();
+    REQUIRE(::connect(client.get(), reinterpret_cast<sockaddr*>(&at), sizeof at) == 0);
+    local::FastName name;
+    name.client_netns = pod.network().netns();
+    name.client = *local_endpoint(client.get());
+    name.server = name.service = *remote_endpoint(client.get());
+    const auto fast = local::offer(name, pod.network().netns(), local::PairKind::kUnix, 1U << 20U);
+    REQUIRE(fast);
+
+    Listeners& listeners = pod.services().listeners;
+    listeners.sweep(&pod.network());  // sees it for the first time
+    std::this_thread::sleep_for(600ms);
+    REQUIRE(std::holds_alternative<Later>(pod.accept(listener)));
+    const std::uint64_t id = pod.last_id();
+    listeners.sweep(&pod.network());
+
+    CHECK(table.commit(kLine, ticket));
+    CHECK(::send(fast->get(), "x", 1, MSG_NOSIGNAL) == 1);
+    sockaddr none{};
+    none.sa_family = AF_UNSPEC;
+    REQUIRE(::connect(client.get(), &none, sizeof none) == 0);  // the reset
+    pod.services().acceptor.nudge();
+    REQUIRE(pod.kernel().has(id));
+    const auto answer = pod.kernel().take(id);
+    CHECK(pod.count(Path::kAcceptedFast) == 1);
+    char byte = 0;
+    CHECK(::recv(answer->installed.get(), &byte, 1, MSG_DONTWAIT) == 1);
+    CHECK(byte == 'x');
   });
 }
