@@ -144,7 +144,7 @@ class Bed:
         return {**result, "cpu": variant.cpu_seconds() - before}
 
     def sockets(self, variant, seconds):
-        """Round trips, streams, connects by load.c."""
+        """Round trips and streams by load.c."""
         found = {}
         for size in (64, 1024):
             result = self.charged(variant, "echo", "serve", size, seconds)
@@ -155,7 +155,7 @@ class Bed:
             result = self.charged(variant, "stream", "serve", size, seconds)
             found[f"stream {size}"] = result["bytes"] / result["seconds"] / GB
             found[f"stream {size} cpu"] = result["cpu"] / (result["bytes"] / GB)
-        return {**found, **self.connects(variant, seconds)}
+        return found
 
     def connects(self, variant, seconds):
         """Connections of one byte to and fro, one after the other."""
