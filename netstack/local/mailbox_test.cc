@@ -50,6 +50,26 @@ TEST_CASE("an offer is found by the addresses of its connection, in any order") 
   CHECK((*mailbox)->take(one.client, one.server));
 }
 
+TEST_CASE("a client's end takes less in than a server's, but not inside one pod") {
+  const auto mailbox = Mailbox::open(namespace_number(), 80, AF_INET, {});
+  REQUIRE(mailbox);
+  const auto room = [](const FastName& name) {
+    const auto socket = offer(name, namespace_number(), PairKind::kUnix, 8U << 20U);
+    REQUIRE(socket);
+    int size = 0;
+    socklen_t length = sizeof size;
+    REQUIRE(::getsockopt(socket->get(), SOL_SOCKET, SO_SNDBUF, &size, &length) == 0);
+    return size;
+  };
+  FastName name = connection(40007);
+  CHECK(room(name) == 2 * (256 << 10));
+  name.client.address = name.server.address;
+  CHECK(room(name) == 2 * (2 << 20));
+  name.client.address = *parse_address("127.0.0.1");
+  name.server.address = name.service.address = *parse_address("127.0.0.2");
+  CHECK(room(name) == 2 * (2 << 20));
+}
+
 TEST_CASE("a port that is used again while its fast connection lives makes a twin") {
   const auto mailbox = Mailbox::open(namespace_number(), 80, AF_INET, {});
   REQUIRE(mailbox);
