@@ -68,17 +68,6 @@ TEST_CASE("two Shunt pods find each other, link up and agree on a stream") {
     a.peers->confirm(*route);  // wrong, and harmless
     CHECK(a.discover(b) == State::kShunt);
   }
-  SUBCASE("no answer: withdrawn, and no more questions until it is heard again") {
-    b.heard.silent = true;
-    const auto route = a.peers->route(b.address);
-    const auto answer = a.ask(*route, a.offer_to(b));
-    REQUIRE_FALSE(answer);
-    CHECK(answer.error() == Refusal::kNoAnswer);
-    CHECK_FALSE(a.peers->route(b.address));
-    REQUIRE(until(loop, [&] { return b.heard.withdrawn.size() == 1; }));
-    CHECK_FALSE(b.peers->accept(b.heard.offers[0].first, AF_INET, {}));
-    CHECK(until(loop, [&] { return static_cast<bool>(a.peers->route(b.address)); }));  // PONG
-  }
   SUBCASE("passed by") {
     const Endpoint client{a.address, 40001};
     const Endpoint server{b.address, 80};
@@ -110,6 +99,28 @@ TEST_CASE("two Shunt pods find each other, link up and agree on a stream") {
     CHECK(view.fabrics[0].state == "up");
     CHECK(view.fabrics[0].why.empty());
   }
+}
+
+TEST_CASE("no answer: withdrawn, and no more questions until it is heard again") {
+  if (!root()) return;
+  EventLoop loop;
+  Net net;
+  Shim a{loop, net.pod(1), Net::v4(1),
+         [](Options& options) { options.timing.answer = milliseconds{100}; }};
+  Shim b{loop, net.pod(2), Net::v4(2)};
+  b.heard.silent = true;
+  REQUIRE(a.discover(b) == State::kShunt);
+  REQUIRE(until(loop, [&] { return b.heard.up.size() == 2 && a.heard.up.size() == 2; }));
+  REQUIRE(until(loop, [&] { return a.view_of(b).round_trip.has_value(); }));
+  const auto route = a.peers->route(b.address);
+  REQUIRE(route);
+  const auto answer = a.ask(*route, a.offer_to(b));
+  REQUIRE_FALSE(answer);
+  CHECK(answer.error() == Refusal::kNoAnswer);
+  CHECK_FALSE(a.peers->route(b.address));
+  REQUIRE(until(loop, [&] { return b.heard.withdrawn.size() == 1; }));
+  CHECK_FALSE(b.peers->accept(b.heard.offers[0].first, AF_INET, {}));
+  CHECK(until(loop, [&] { return static_cast<bool>(a.peers->route(b.address)); }));  // PONG
 }
 
 TEST_CASE("over IPv6") {
