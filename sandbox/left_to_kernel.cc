@@ -47,8 +47,7 @@ void LeftToKernel::came(std::uint16_t pod, Clock::time_point at) {
   not_before_ = std::max(not_before_, at + kHold);
 }
 
-void LeftToKernel::handed_out(bool stranger, const IpAddress& client) {
-  const auto now = Clock::now();
+void LeftToKernel::handed_out(bool stranger, const IpAddress& client, Clock::time_point now) {
   const std::lock_guard guard{mutex_};
   if (!stranger) {
     strangers_ = 0;
@@ -63,7 +62,8 @@ void LeftToKernel::handed_out(bool stranger, const IpAddress& client) {
   strangers_ = 0;
 }
 
-bool LeftToKernel::worth_it(std::uint16_t port, const local::NodeTable& table) {
+bool LeftToKernel::worth_it(std::uint16_t port, const local::NodeTable& table,
+                            Clock::time_point now) {
   const std::lock_guard guard{mutex_};
   if (!often_ || state_ != State::kOurs) return false;
   const auto wanted = table.wanted(port);
@@ -71,19 +71,19 @@ bool LeftToKernel::worth_it(std::uint16_t port, const local::NodeTable& table) {
     wanted_ = wanted.at;
     came(wanted.by, wanted.at);
   }
-  if (Clock::now() >= not_before_) return true;
+  if (now >= not_before_) return true;
   const auto spared = table.spared(port);
   return spared.by == pod_ && spared.at > wanted_ && spared.at + kStragglers > handed_;
 }
 
 bool LeftToKernel::begin(int socket, std::uint16_t port, local::NodeTable& table,
-                         local::Mailbox* mailbox) {
+                         local::Mailbox* mailbox, Clock::time_point now) {
   const std::lock_guard guard{mutex_};
   if (state_ != State::kOurs || mailbox == nullptr) return false;
   UniqueFd mark{::epoll_create1(EPOLL_CLOEXEC)};
   epoll_event event{};
   if (::epoll_ctl(mark.get(), EPOLL_CTL_ADD, socket, &event) < 0) return false;
-  began_ = Clock::now();
+  began_ = now;
   // In this order: a client that does not see the word has its line open until its offer lies in
   // the mailbox.
   table.leave_to_kernel(port);
@@ -96,11 +96,12 @@ bool LeftToKernel::begin(int socket, std::uint16_t port, local::NodeTable& table
   self_ = ::getpid();
   port_ = port;
   state_ = State::kKernels;
-  last_ = Clock::now();
+  last_ = now;
   return true;
 }
 
-bool LeftToKernel::covers(pid_t tid, int number, const local::NodeTable& table) {
+bool LeftToKernel::covers(pid_t tid, int number, const local::NodeTable& table,
+                          Clock::time_point now) {
   const std::lock_guard guard{mutex_};
   if (state_ != State::kKernels) return false;
   kcmp_epoll_slot slot{};
@@ -108,8 +109,7 @@ bool LeftToKernel::covers(pid_t tid, int number, const local::NodeTable& table) 
   slot.tfd = static_cast<__u32>(marked_as_);
   if (::syscall(SYS_kcmp, tid, self_, KCMP_EPOLL_TFD, number,
                 reinterpret_cast<unsigned long>(&slot)) != 0)
-    return false;  // another socket
-  const auto now = Clock::now();
+    return false;                                       // another socket
   const bool wanted = table.wanted(port_).at > began_;  // worth_it() takes it to heart
   const bool known = std::find(away_.begin(), away_.end(), tid) != away_.end();
   if (wanted || now - last_ > kSeldom || (!known && away_.size() >= kMostAway)) {
@@ -130,10 +130,10 @@ void LeftToKernel::came_home(pid_t tid, local::NodeTable& table, local::Mailbox*
   if (state_ == State::kComingHome && away_.empty()) finish(table, mailbox);
 }
 
-void LeftToKernel::look_after(local::NodeTable& table, local::Mailbox* mailbox) {
+void LeftToKernel::look_after(local::NodeTable& table, local::Mailbox* mailbox,
+                              Clock::time_point now) {
   const std::lock_guard guard{mutex_};
   if (state_ == State::kOurs) return;
-  const auto now = Clock::now();
   if (state_ == State::kKernels && now - last_ > kSeldom) state_ = State::kComingHome;
   if (state_ == State::kKernels) return;
   // Somebody may wait in accept(2) for hours, which matters when a Shunt pod comes.

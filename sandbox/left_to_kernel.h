@@ -18,7 +18,7 @@
 //   kKernels     accepts run in the kernel
 //   kComingHome  some may still run there; new ones are answered by the Acceptor
 //
-// Any thread may call; one lock each.
+// Any thread may call; one lock each. `now` is said by tests alone.
 #pragma once
 
 #include <sys/types.h>
@@ -41,24 +41,28 @@ class LeftToKernel {
 
   /// The Acceptor handed out a connection of `client`: a stranger, who offered nothing, or a Shunt
   /// pod.
-  void handed_out(bool stranger, const IpAddress& client);
+  void handed_out(bool stranger, const IpAddress& client, Clock::time_point now = Clock::now());
 
   /// Whether it is worth trying to begin. `port`: of the listener.
-  bool worth_it(std::uint16_t port, const local::NodeTable& table);
+  bool worth_it(std::uint16_t port, const local::NodeTable& table,
+                Clock::time_point now = Clock::now());
 
   /// kOurs -> kKernels, unless a Shunt pod has offered something or may be about to. `socket` is a
   /// duplicate of the listener. The Acceptor must hold no call and no connection of it.
-  bool begin(int socket, std::uint16_t port, local::NodeTable& table, local::Mailbox* mailbox);
+  bool begin(int socket, std::uint16_t port, local::NodeTable& table, local::Mailbox* mailbox,
+             Clock::time_point now = Clock::now());
 
   /// Whether this accept may run in the kernel: number `number` of thread `tid` is this listener,
   /// strangers still come often, and nobody asked us to end it.
-  bool covers(pid_t tid, int number, const local::NodeTable& table);
+  bool covers(pid_t tid, int number, const local::NodeTable& table,
+              Clock::time_point now = Clock::now());
 
   /// This thread's accept is answered by the Acceptor, so it does not run in the kernel.
   void came_home(pid_t tid, local::NodeTable& table, local::Mailbox* mailbox);
 
   /// Now and then: looks after those that do not come back by themselves.
-  void look_after(local::NodeTable& table, local::Mailbox* mailbox);
+  void look_after(local::NodeTable& table, local::Mailbox* mailbox,
+                  Clock::time_point now = Clock::now());
   /// The listener is closed.
   void end(local::NodeTable& table, local::Mailbox* mailbox);
 
