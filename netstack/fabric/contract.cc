@@ -1,6 +1,7 @@
 #include "netstack/fabric/contract.h"
 
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -46,6 +47,12 @@ bool hung_up(int socket) {
   return ::poll(&state, 1, 0) == 1 && (state.revents & POLLHUP) != 0;
 }
 
+int unread(const App& app) {
+  int bytes = -1;
+  ::ioctl(app.fd(), FIONREAD, &bytes);
+  return bytes;
+}
+
 std::uint64_t ring_memory(const Link& link) {
   std::uint64_t sum = 0;
   for (const StreamView& stream : link.view().streams) sum += stream.ring;
@@ -71,15 +78,13 @@ void bytes_arrive_exactly(const MakePair& make) {
       if (from.written < kTotal) from.write(std::min<std::size_t>(size(), kTotal - from.written));
       if (random() % 4 != 0) to.read(size());
     };
-    REQUIRE(bench.until(
-        [&] {
-          for (int i = 0; i < 4; ++i) {
-            step(stream.client, stream.server);
-            step(stream.server, stream.client);
-          }
-          return stream.client.got == kTotal && stream.server.got == kTotal;
-        },
-        60));
+    REQUIRE(bench.until([&] {
+      for (int i = 0; i < 4; ++i) {
+        step(stream.client, stream.server);
+        step(stream.server, stream.client);
+      }
+      return stream.client.got == kTotal && stream.server.got == kTotal;
+    }));
     CHECK_FALSE(stream.client.wrong);
     CHECK_FALSE(stream.server.wrong);
     stream.client.shut_write();
@@ -177,7 +182,7 @@ void close_with_unread_data_resets(const MakePair& make) {
   Bench bench{make};
   Connection stream = bench.connect(1);
   REQUIRE(stream.server.write(1000) == 1000);
-  bench.settle();
+  REQUIRE(bench.until([&] { return unread(stream.client) == 1000; }));
   stream.client.close();
   check_reset(bench, stream.server);
 }
@@ -229,14 +234,12 @@ void blocked_streams_do_not_block_others(const MakePair& make) {
   std::vector<Connection> blocked;
   for (StreamId i = 0; i < 1000; ++i) blocked.push_back(bench.connect(2 * i + 1));
   int quiet = 0;
-  CHECK(bench.until(
-      [&] {
-        std::size_t moved = 0;
-        for (auto& stream : blocked) moved += stream.client.write(65536);
-        quiet = moved > 0 ? 0 : quiet + 1;
-        return quiet > 50;
-      },
-      60));
+  CHECK(bench.until([&] {
+    std::size_t moved = 0;
+    for (auto& stream : blocked) moved += stream.client.write(65536);
+    quiet = moved > 0 ? 0 : quiet + 1;
+    return quiet > 50;
+  }));
   std::uint64_t written = 0;
   for (const auto& stream : blocked) written += stream.client.written;
   MESSAGE("blocked: " << written / 1024 / 1000 << " KiB per stream, rings "
@@ -252,16 +255,14 @@ void blocked_streams_do_not_block_others(const MakePair& make) {
   }));
   check_alive(bench, busy);
   // Nothing was lost meanwhile.
-  CHECK(bench.until(
-      [&] {
-        bool all = true;
-        for (auto& stream : blocked) {
-          stream.server.read(65536);
-          all = all && stream.server.got == stream.client.written;
-        }
-        return all;
-      },
-      60));
+  CHECK(bench.until([&] {
+    bool all = true;
+    for (auto& stream : blocked) {
+      stream.server.read(65536);
+      all = all && stream.server.got == stream.client.written;
+    }
+    return all;
+  }));
   for (const auto& stream : blocked) CHECK_FALSE(stream.server.wrong);
 }
 
@@ -287,14 +288,12 @@ void busy_streams_share(const MakePair& make) {
     }
   };
   const auto until_moved = [&](std::uint64_t bytes) {
-    REQUIRE(bench.until(
-        [&] {
-          feed();
-          std::uint64_t sum = 0;
-          for (const auto& stream : busy) sum += stream.server.got;
-          return sum > bytes;
-        },
-        90));
+    REQUIRE(bench.until([&] {
+      feed();
+      std::uint64_t sum = 0;
+      for (const auto& stream : busy) sum += stream.server.got;
+      return sum > bytes;
+    }));
   };
   until_moved(32u << 20);
   const std::uint64_t hog_before = hog.server.got;
@@ -332,18 +331,16 @@ void many_streams(const MakePair& make) {
       REQUIRE(stream.client.write(100) == 100);
       REQUIRE(stream.server.write(3000) == 3000);
     }
-    CHECK(bench.until(
-        [&] {
-          bool all = true;
-          for (auto& stream : streams) {
-            stream.client.read(65536);
-            stream.server.read(65536);
-            all = all && stream.client.got == stream.server.written &&
-                  stream.server.got == stream.client.written;
-          }
-          return all;
-        },
-        60));
+    CHECK(bench.until([&] {
+      bool all = true;
+      for (auto& stream : streams) {
+        stream.client.read(65536);
+        stream.server.read(65536);
+        all = all && stream.client.got == stream.server.written &&
+              stream.server.got == stream.client.written;
+      }
+      return all;
+    }));
   }
   for (const auto& stream : streams) CHECK_FALSE((stream.client.wrong || stream.server.wrong));
   CHECK(bench.pair.dialled->view().streams.size() == 4000);
@@ -498,7 +495,7 @@ void last_words_precede_the_reset(const MakePair& make) {
   Bench bench{make};
   Connection stream = bench.connect(1);
   REQUIRE(stream.server.write(1000) == 1000);
-  bench.settle();
+  REQUIRE(bench.until([&] { return unread(stream.client) == 1000; }));
   REQUIRE(stream.client.write(3) == 3);
   stream.client.close();  // with 1000 bytes unread
   check_reset(bench, stream.server);

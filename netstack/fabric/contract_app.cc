@@ -71,8 +71,8 @@ Bench::Bench(const MakePair& make) {
   REQUIRE(pair.listened);
 }
 
-bool Bench::until(const std::function<bool()>& done, int seconds) {
-  const auto deadline = EventLoop::Clock::now() + std::chrono::seconds{seconds};
+bool Bench::until(const std::function<bool()>& done) {
+  const auto deadline = EventLoop::Clock::now() + std::chrono::minutes{10};
   while (!done()) {
     if (EventLoop::Clock::now() > deadline) return false;
     loop.run_once(1);

@@ -60,8 +60,9 @@ struct Bench {
   int listened_failed = 0;
   Pair pair;
 
-  /// Runs the loop until `done` (asked after every turn), at most `seconds`; false if it never was.
-  bool until(const std::function<bool()>& done, int seconds = 60);
+  /// Runs the loop until `done` (asked after every turn); false if it was not after ten minutes,
+  /// which no machine is too busy for.
+  bool until(const std::function<bool()>& done);
   /// Lets everything that is under way settle.
   void settle(int turns = 20);
 

@@ -51,7 +51,7 @@ struct Peer : Mover::Receiver {
   }
   template <class Predicate>
   bool until(Predicate done) {
-    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds{10};
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds{60};
     while (!done() && std::chrono::steady_clock::now() < end) turns(1);
     return done();
   }

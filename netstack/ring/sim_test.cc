@@ -109,16 +109,14 @@ std::uint64_t simulate(std::uint32_t seed) {
   // Whoever is left reads until everything has come, unless the other one is gone.
   for (auto& stream : streams) {
     const bool whole = stream.client.fd() >= 0 && stream.server.fd() >= 0;
-    CHECK(bench.until(
-        [&] {
-          ++steps;
-          for (App* app : {&stream.client, &stream.server})
-            if (app->fd() >= 0)
-              while (app->read(65536) > 0) ++steps;
-          return !whole || (stream.client.got == stream.server.written &&
-                            stream.server.got == stream.client.written);
-        },
-        20));
+    CHECK(bench.until([&] {
+      ++steps;
+      for (App* app : {&stream.client, &stream.server})
+        if (app->fd() >= 0)
+          while (app->read(65536) > 0) ++steps;
+      return !whole || (stream.client.got == stream.server.written &&
+                        stream.server.got == stream.client.written);
+    }));
     CHECK_FALSE((stream.client.wrong || stream.server.wrong));
     if (whole) CHECK((stream.client.read_error == 0 && stream.server.read_error == 0));
   }

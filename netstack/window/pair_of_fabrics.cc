@@ -39,6 +39,13 @@ void require(bool so, const char* what) {
   std::abort();
 }
 
+/// The child may get no CPU for a while.
+template <typename Predicate>
+void turn_until(EventLoop& loop, Predicate so) {
+  const auto end = EventLoop::Clock::now() + std::chrono::seconds{60};
+  while (!so() && EventLoop::Clock::now() < end) loop.run_once(10);
+}
+
 /// What the control connection does for one side: brings the other's messages once there is a link.
 struct Mouth {
   std::unique_ptr<fabric::Fabric> fabric;
@@ -105,8 +112,10 @@ fabric::contract::Pair join_here(EventLoop& loop, MoveFunction<void(Error)> dial
   };
   start(keep->dialled, keep->listened, true, std::move(dialled_failed));
   start(keep->listened, keep->dialled, false, std::move(listened_failed));
-  for (int i = 0; i < 1000 && !(pair.dialled && pair.listened); ++i) loop.run_once(1);
-  for (int i = 0; i < 3; ++i) loop.run_once(0);  // the nonces
+  const auto up = [](const std::unique_ptr<Link>& link) {
+    return link && link->view().state == "up";
+  };
+  turn_until(loop, [&] { return up(pair.dialled) && up(pair.listened); });
   keep->dialled.link = keep->listened.link = nullptr;
   pair.keep = keep;
   return pair;
@@ -380,9 +389,7 @@ fabric::contract::Pair join_child(EventLoop& loop, MoveFunction<void(Error)> dia
   keep->mouth.fabric->link(
       std::move(setup),
       [raw = keep.get()](Result<std::unique_ptr<Link>> link) { raw->mouth.made(std::move(link)); });
-  for (int i = 0; i < 2000 && !pair.dialled; ++i) loop.run_once(1);
-  for (int i = 0; i < 20 && pair.dialled && pair.dialled->view().state != "up"; ++i)
-    loop.run_once(10);
+  turn_until(loop, [&] { return pair.dialled && pair.dialled->view().state == "up"; });
   keep->mouth.link = nullptr;
   pair.listened = std::move(proxy);
   pair.keep = keep;

@@ -120,24 +120,28 @@ TEST_CASE("garbage in the message ring ends the link, and nothing worse") {
 }
 
 TEST_CASE("another epoch ends the link") {
-  const auto make = [](EventLoop& loop, MoveFunction<void(Error)> first,
-                       MoveFunction<void(Error)> second) {
-    return join_here(loop, std::move(first), std::move(second), [](Options& options) {
+  bool reborn = false;
+  const auto make = [&reborn](EventLoop& loop, MoveFunction<void(Error)> first,
+                              MoveFunction<void(Error)> second) {
+    return join_here(loop, std::move(first), std::move(second), [&reborn](Options& options) {
       options.mover.beat = 5ms;
-      options.peer_memory = [](SharedMemory memory, UniqueFd bell) -> std::unique_ptr<PeerMemory> {
+      options.peer_memory = [&reborn](SharedMemory memory,
+                                      UniqueFd bell) -> std::unique_ptr<PeerMemory> {
         struct Reborn final : PeerMemory {
-          using PeerMemory::PeerMemory;
+          Reborn(SharedMemory window, UniqueFd its_bell, const bool& is)
+              : PeerMemory{std::move(window), std::move(its_bell)}, reborn{is} {}
           void store(std::size_t at, std::uint64_t value) override {
-            PeerMemory::store(at, at == kEpochAt && ++told > 3 ? value + 1 : value);
+            PeerMemory::store(at, at == kEpochAt && reborn ? value + 1 : value);
           }
-          int told = 0;
+          const bool& reborn;
         };
-        return std::make_unique<Reborn>(std::move(memory), std::move(bell));
+        return std::make_unique<Reborn>(std::move(memory), std::move(bell), reborn);
       };
     });
   };
   Bench bench{make};
   auto stream = bench.connect(1);
+  reborn = true;
   CHECK(bench.until([&] { return bench.dialled_failed != 0 && bench.listened_failed != 0; }));
   check_connection_reset(bench, stream.client);
   check_connection_reset(bench, stream.server);
@@ -156,14 +160,12 @@ TEST_CASE("lost bells delay, and lose nothing") {
   Bench bench{make};
   auto stream = bench.connect(1);
   constexpr std::uint64_t kTotal = 4u << 20;
-  CHECK(bench.until(
-      [&] {
-        if (stream.client.written < kTotal)
-          stream.client.write(std::min<std::size_t>(50000, kTotal - stream.client.written));
-        stream.server.read(65536);
-        return stream.server.got == kTotal;
-      },
-      60));
+  CHECK(bench.until([&] {
+    if (stream.client.written < kTotal)
+      stream.client.write(std::min<std::size_t>(50000, kTotal - stream.client.written));
+    stream.server.read(65536);
+    return stream.server.got == kTotal;
+  }));
   CHECK_FALSE(stream.server.wrong);
 }
 
@@ -174,21 +176,19 @@ TEST_CASE("a killed peer is noticed at once, a stopped one after some beats") {
     SUBCASE("stopped") { which = true; }
     return which;
   }();
-  const auto make = [](EventLoop& loop, MoveFunction<void(Error)> first,
-                       MoveFunction<void(Error)> second) {
+  // Short enough to wait for ten of them, and too long for a child that is merely kept waiting.
+  const auto make = [stopped](EventLoop& loop, MoveFunction<void(Error)> first,
+                              MoveFunction<void(Error)> second) {
     return join_child(loop, std::move(first), std::move(second),
-                      [](Options& options) { options.mover.beat = 20ms; });
+                      [stopped](Options& options) { options.mover.beat = stopped ? 200ms : 60s; });
   };
   Bench bench{make};
   auto stream = bench.connect(1);
   stream.client.write(100000);
   bench.settle(5);
-  const auto start = EventLoop::Clock::now();
   ::kill(child_pid(*bench.pair.listened), stopped ? SIGSTOP : SIGKILL);
-  CHECK(bench.until([&] { return bench.dialled_failed != 0; }, 5));
-  const auto took = EventLoop::Clock::now() - start;
+  CHECK(bench.until([&] { return bench.dialled_failed != 0; }));
   CHECK(bench.dialled_failed == (stopped ? ETIMEDOUT : ECONNRESET));
-  CHECK(took < (stopped ? 3s : 1s));
   check_connection_reset(bench, stream.client);
 }
 

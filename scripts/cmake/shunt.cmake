@@ -52,7 +52,7 @@ function(shunt_test name)
   endif()
   add_executable(${name} ${ARG_UNPARSED_ARGUMENTS})
   target_link_libraries(${name} PRIVATE shunt_options shunt_doctest_main doctest::doctest ${ARG_LINK})
-  doctest_discover_tests(${name} TEST_PREFIX "${name}: " PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 300)
+  doctest_discover_tests(${name} TEST_PREFIX "${name}: " PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 900)
 endfunction()
 
 function(shunt_fuzz name source)
