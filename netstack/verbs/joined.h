@@ -32,7 +32,7 @@ struct Joined {
   explicit Joined(Calls& calls, const LinkLimits& limits, const Tuning& tuning = {});
   /// Handles events at both sides until `done`; sleeps in between as a link would. False after
   /// `seconds`.
-  bool until(const std::function<bool()>& done, int seconds = 20);
+  bool until(const std::function<bool()>& done, int seconds = 60);
 
   Budget own{64u << 20};
   Budget mirrors{64u << 20};

@@ -187,7 +187,7 @@ TEST_CASE("only records that are to wake a sleeper do") {
   CHECK_FALSE(readable(pair.b.mover->event_fd(), 100));
   pair.a.mover->publish(0, record(8, 2), true);
   REQUIRE(pair.a.mover->flush());
-  CHECK(readable(pair.b.mover->event_fd(), 5000));
+  CHECK(readable(pair.b.mover->event_fd(), 60'000));
   pair.b.mover->disarm();
   CHECK_FALSE(readable(pair.b.mover->event_fd(), 0));
   REQUIRE(pair.b.receive());

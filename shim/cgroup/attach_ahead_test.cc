@@ -35,7 +35,7 @@ class Written {
   const std::string& path() const { return path_; }
   std::string wait() {
     pollfd entry{fifo_.get(), POLLIN, 0};
-    REQUIRE(::poll(&entry, 1, 10'000) == 1);
+    REQUIRE(::poll(&entry, 1, 60'000) == 1);
     std::array<char, 256> text{};
     const ssize_t size = ::read(fifo_.get(), text.data(), text.size());
     REQUIRE(size > 0);
