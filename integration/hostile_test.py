@@ -11,7 +11,7 @@ import harness
 import leftovers
 from harness import LONG
 from lib import programs
-from pods import Image, PodPair, PodTest, wait_until
+from pods import LATE, Image, PodPair, PodTest, wait_until
 
 _MEASURE = os.path.join(os.path.dirname(os.path.realpath(__file__)), "measure")
 PORT = 7400
@@ -67,9 +67,11 @@ class Hostile(PodTest):
         # The same processes, which still do what they should.
         self.assertEqual(shims, [*bystanders.shims(), *pair.shims()])
         for each, server in ((bystanders, 7500), (pair, PORT)):
-            had = self.paths(each.client).get("upgraded", 0)
+            had = self.paths(each.client)
             each.call(self.image, "rates", "client", bystanders.address, "7500", "connect", "100")
-            self.assertEqual(had + 100, self.paths(each.client)["upgraded"], server)
+            has = self.paths(each.client)
+            self.assert_upgraded(100, {path: has.get(path, 0) - had.get(path, 0)
+                                       for path in ("upgraded", *LATE)})
         self.nothing_left(pair)
         return before, during
 
@@ -117,7 +119,7 @@ class Hostile(PodTest):
             pair.call(self.image, "hostile", "smuggle", pair.address, str(PORT), timeout=60)
             wait_until(lambda: len(receiver.log()) >= 10, "10 connections")  # noqa: B023
             counts = [json.loads(line) for _, line in receiver.log()]
-            self.assertEqual({"upgraded": 10}, self.paths(pair.client))
+            self.assert_upgraded(10, self.paths(pair.client))
             total = {key: sum(each[key] for each in counts) for key in counts[0]}
             print(f"\n    {total}", end=" ")
             self.assertEqual({"rights": 0, "pidfd": 0, "credentials": 0, "bytes": 80}, total)

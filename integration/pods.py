@@ -64,6 +64,13 @@ class PodTest(harness.NodeTest):
         shown, = inspected(pod.node, pod.id)
         return {row["path"]: row["count"] for row in shown["paths"] if row["count"]}
 
+    def assert_upgraded(self, count, paths):
+        """So many connections of a client, and all were upgraded, but for a few that were late."""
+        late = sum(paths.get(path, 0) for path in LATE)
+        self.assertEqual({"upgraded": count - late},
+                         {path: n for path, n in paths.items() if path not in LATE}, paths)
+        self.assertLessEqual(late, count // 10, paths)
+
     def in_pod(self, pod, *argv, **kwargs):
         """Runs a command of this machine in a pod's network namespace."""
         import subprocess

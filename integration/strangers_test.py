@@ -82,9 +82,9 @@ class Strangers(PodTest):
                 self.come_until_fast()
                 # For a minute nothing is left to the kernel any more, however many strangers there are.
                 left = self.left_to_kernel()
-                self.assertEqual({"upgraded": 50}, self.come(50))
+                self.assert_upgraded(50, self.come(50))
                 self.assertEqual(left, self.left_to_kernel())
-            self.assertEqual({"upgraded": 10}, self.come(10))
+            self.assert_upgraded(10, self.come(10))
             return
         self.fail("each time the server looked at its clients when ours came")
 
