@@ -3,6 +3,9 @@
 #include <doctest/doctest.h>
 #include <sys/un.h>
 
+#include <array>
+#include <future>
+
 #include "netstack/base/move_function.h"
 #include "netstack/base/socket_calls.h"
 
@@ -103,6 +106,32 @@ TEST_CASE("a connect to somebody who takes nobody in ends as in progress") {
     }
     CHECK(last == EINPROGRESS);
   }
+}
+
+TEST_CASE("what one thread made does not wait in another one either") {
+  SocketCalls calls{SocketCalls::Way::kTimer};
+  const UniqueFd full{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  const SockAddress any = to_sockaddr(*parse_endpoint("127.0.0.1:0"), AF_INET);
+  REQUIRE(::bind(full.get(), any.get(), any.length) == 0);
+  REQUIRE(::listen(full.get(), 0) == 0);
+  const SockAddress there = to_sockaddr(*local_endpoint(full.get()), AF_INET);
+  std::array<UniqueFd, 4> clients;
+  for (UniqueFd& client : clients)
+    client = UniqueFd{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  auto last = std::async(std::launch::async, [&] {
+    int error = 0;
+    for (const UniqueFd& client : clients) {
+      const Status done =
+          calls.connect(client.get(), there.get(), there.length, std::chrono::milliseconds{2});
+      error = done ? 0 : done.error().number;
+    }
+    return error;
+  });
+  const bool in_time = last.wait_for(std::chrono::seconds{10}) == std::future_status::ready;
+  CHECK(in_time);
+  if (!in_time)
+    for (const UniqueFd& client : clients) ::shutdown(client.get(), SHUT_RDWR);  // lets it out
+  CHECK(last.get() == EINPROGRESS);
 }
 
 TEST_CASE("a callable may own what cannot be copied") {

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <mutex>
@@ -99,12 +100,33 @@ struct SocketCalls::Ring {
   static constexpr std::uint64_t kCancel = 2;
 };
 
-// A timer of this thread that fires again and again while armed: a single shot could hit just
-// before the call it is to interrupt begins to wait.
+// A timer of the calling thread that fires again and again while armed: a single shot could hit
+// just before the call it is to interrupt begins to wait.
 struct SocketCalls::Timer {
   timer_t timer{};
   bool usable = false;
-  Timer() {
+  pid_t owner = 0;
+  Timer() = default;
+  ~Timer() { drop(); }
+  Timer(const Timer&) = delete;
+  Timer& operator=(const Timer&) = delete;
+  void arm(long nanoseconds) {
+    belong_to_caller();
+    const itimerspec when{{0, nanoseconds}, {0, nanoseconds}};
+    if (usable) ::timer_settime(timer, 0, &when, nullptr);
+  }
+
+ private:
+  void drop() const {
+    if (usable) ::timer_delete(timer);
+  }
+  // The object may have been made by another thread than the one that uses it; a signal for that
+  // one would interrupt nothing here.
+  void belong_to_caller() {
+    const pid_t self = ::gettid();
+    if (owner == self) return;
+    drop();
+    owner = self;
     install_interrupt_handler();
     sigevent event{};
     event.sigev_notify = SIGEV_THREAD_ID;
@@ -115,15 +137,6 @@ struct SocketCalls::Timer {
     ::sigemptyset(&own);
     ::sigaddset(&own, interrupt_signal());
     ::pthread_sigmask(SIG_UNBLOCK, &own, nullptr);
-  }
-  ~Timer() {
-    if (usable) ::timer_delete(timer);
-  }
-  Timer(const Timer&) = delete;
-  Timer& operator=(const Timer&) = delete;
-  void arm(long nanoseconds) const {
-    const itimerspec when{{0, nanoseconds}, {0, nanoseconds}};
-    ::timer_settime(timer, 0, &when, nullptr);
   }
 };
 

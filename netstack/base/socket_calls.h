@@ -3,7 +3,7 @@
 //
 // io_uring passes "do not wait" with the call instead of the file. Where it is not to be had (old
 // kernel, kernel.io_uring_disabled) the plain calls run under a timer whose signal interrupts them.
-// One object per thread, used by that thread only.
+// One object per thread, used by that thread only, whoever made it.
 #pragma once
 
 #include <sys/socket.h>
