@@ -1,8 +1,13 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <array>
 #include <string>
+#include <thread>
 
 #include "netstack/base/co.h"
 #include "netstack/base/event_loop.h"
@@ -63,6 +68,41 @@ TEST_CASE("timers fire in order and can be forgotten") {
   loop.forget(never);
   loop.run();
   CHECK(seen == "ab");
+}
+
+TEST_CASE("after a stop what has come goes before what is due") {
+  Pipe pipe, answer, ready;
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    EventLoop loop;
+    const auto say = [&](char what) {
+      [[maybe_unused]] const auto ignored = ::write(answer.out.get(), &what, 1);
+      ::_exit(0);
+    };
+    const auto watch = loop.watch(pipe.in.get(), EPOLLIN, [&](std::uint32_t) { say('e'); });
+    if (!watch) say('x');
+    loop.after(300ms, [&] { say('t'); });
+    [[maybe_unused]] const auto ignored = ::write(ready.out.get(), "x", 1);
+    loop.run();
+  }
+  pollfd up{ready.in.get(), POLLIN, 0};
+  REQUIRE(::poll(&up, 1, 10'000) == 1);
+  std::this_thread::sleep_for(50ms);  // it waits
+  REQUIRE(::kill(child, SIGSTOP) == 0);
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, WUNTRACED) == child);
+  if (WIFSTOPPED(status)) {  // else it has been held up for longer, and its timer was right
+    REQUIRE(::write(pipe.out.get(), "x", 1) == 1);
+    std::this_thread::sleep_for(400ms);
+    REQUIRE(::kill(child, SIGCONT) == 0);
+    pollfd said{answer.in.get(), POLLIN, 0};
+    REQUIRE(::poll(&said, 1, 10'000) == 1);
+    char what = 0;
+    REQUIRE(::read(answer.in.get(), &what, 1) == 1);
+    CHECK(what == 'e');
+    REQUIRE(::waitpid(child, &status, 0) == child);
+  }
 }
 
 TEST_CASE("a coroutine waits for readiness, or for its deadline") {

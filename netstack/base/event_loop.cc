@@ -105,6 +105,8 @@ void EventLoop::run_once(int timeout_ms) {
   std::array<epoll_event, 64> batch{};
   const int n = ::epoll_wait(epoll_.get(), batch.data(), static_cast<int>(batch.size()),
                              next_timeout(timeout_ms));
+  // Stopped and continued (SIGSTOP), which ends the wait without a word about events.
+  const bool looked = n >= 0;
   // Events first: on a busy machine a timer and what it was to give up waiting for are due
   // together.
   for (const epoll_event& event :
@@ -116,7 +118,7 @@ void EventLoop::run_once(int timeout_ms) {
     const std::shared_ptr<Watch> keep = it->second;  // it may forget itself
     keep->callback(events);
   }
-  run_timers();
+  if (looked) run_timers();
   run_posted();
 }
 
