@@ -14,7 +14,7 @@ from lib.node import wait_until
 from lib.pair import inspected
 
 from . import load
-from .cpu import cgroup_seconds, pin, process_seconds
+from .cpu import cgroup_seconds, pin, prefer, process_seconds
 from .measure import Measure
 
 # For pods that have every connection upgraded, those that only lose by it, too.
@@ -70,6 +70,13 @@ class Bed:
         """The server's pod and its shim on one CPU, the client's and its shim on another."""
         first, second, *_ = sorted(os.sched_getaffinity(0))
         return self._pinned(first, second)
+
+    @contextlib.contextmanager
+    def preferred(self):
+        """Whatever else runs on the machine gets next to nothing of a CPU that pods or shims want."""
+        groups = {node.name for pair in self.pairs() for node in (pair.node, pair.client_node)}
+        with prefer(groups, [shim for pair in self.pairs() for shim in pair.shims()]):
+            yield
 
     @contextlib.contextmanager
     def _pinned(self, server, client):
@@ -143,18 +150,13 @@ class Bed:
             result = running.result()
         return {**result, "cpu": variant.cpu_seconds() - before}
 
-    def sockets(self, variant, seconds):
-        """Round trips and streams by load.c."""
-        found = {}
-        for size in (64, 1024):
-            result = self.charged(variant, "echo", "serve", size, seconds)
-            found[f"echo {size}"] = 1e6 * result["seconds"] / result["operations"]
-            # A tenth more was done before counting began.
-            found[f"echo {size} cpu"] = 1e6 * result["cpu"] / (1.1 * result["operations"])
-        for size in (65536, 64):
-            result = self.charged(variant, "stream", "serve", size, seconds)
-            found[f"stream {size}"] = result["bytes"] / result["seconds"] / GB
-            found[f"stream {size} cpu"] = result["cpu"] / (result["bytes"] / GB)
+    def data_cpu(self, variant, seconds):
+        """What a round trip and a stream cost in CPU time."""
+        result = self.charged(variant, "echo", "serve", 64, seconds)
+        # A tenth more was done before counting began.
+        found = {"echo 64 cpu": 1e6 * result["cpu"] / (1.1 * result["operations"])}
+        result = self.charged(variant, "stream", "serve", 65536, seconds)
+        found["stream 65536 cpu"] = result["cpu"] / (result["bytes"] / GB)
         return found
 
     def connects(self, variant, seconds):
@@ -165,7 +167,8 @@ class Bed:
 
     def data_in_turns(self, variant, seconds=0.01):
         """Round trips and streams on connections that last a moment. In many rounds of it two variants
-        that hardly differ can be told apart to half a percent, on a machine that is not idle, too."""
+        that hardly differ can be told apart to half a percent, on a machine that is not idle, too.
+        Buffers that grow by themselves need some 20 ms to do so."""
         found = {}
         for size in (64, 1024):
             result = self.short_turn(variant, "echo", "serve", size, seconds)
@@ -208,6 +211,12 @@ class Bed:
             "shown": len(client["connections"]),
             "connect": 1e6 * result["seconds"] / count,
         }
+
+
+def data_cpu_measures(bars=()):
+    """What Bed.data_cpu() gives."""
+    return [Measure("echo 64 cpu", "round trip, 64 B", "µs"),
+            Measure("stream 65536 cpu", "stream, 64 KiB writes", "s/GB", list(bars))]
 
 
 def connect_measures(bars=()):
