@@ -100,18 +100,24 @@ bool LeftToKernel::begin(int socket, std::uint16_t port, local::NodeTable& table
   return true;
 }
 
-bool LeftToKernel::covers(pid_t tid, int number, const local::NodeTable& table,
-                          Clock::time_point now) {
-  const std::lock_guard guard{mutex_};
-  if (state_ != State::kKernels) return false;
+bool LeftToKernel::is_marked(pid_t tid, int number) const {
   kcmp_epoll_slot slot{};
   slot.efd = static_cast<__u32>(mark_.get());
   slot.tfd = static_cast<__u32>(marked_as_);
-  if (::syscall(SYS_kcmp, tid, self_, KCMP_EPOLL_TFD, number,
-                reinterpret_cast<unsigned long>(&slot)) != 0)
-    return false;                                       // another socket
+  return ::syscall(SYS_kcmp, tid, self_, KCMP_EPOLL_TFD, number,
+                   reinterpret_cast<unsigned long>(&slot)) == 0;
+}
+
+bool LeftToKernel::covers(pid_t tid, int number, bool only, const local::NodeTable& table,
+                          Clock::time_point now) {
+  const std::lock_guard guard{mutex_};
+  if (state_ != State::kKernels) return false;
+  const auto before = std::find_if(away_.begin(), away_.end(),
+                                   [tid](const Away& entry) { return entry.tid == tid; });
+  const bool known = before != away_.end();
+  // The question costs as much as a third of the trap.
+  if (!(only && known && before->number == number) && !is_marked(tid, number)) return false;
   const bool wanted = table.wanted(port_).at > began_;  // worth_it() takes it to heart
-  const bool known = std::find(away_.begin(), away_.end(), tid) != away_.end();
   if (wanted || now - last_ > kSeldom || (!known && away_.size() >= kMostAway)) {
     state_ = State::kComingHome;
     often_ = false;
@@ -119,14 +125,18 @@ bool LeftToKernel::covers(pid_t tid, int number, const local::NodeTable& table,
     return false;
   }
   last_ = now;
-  if (!known) away_.push_back(tid);
+  if (known) {
+    before->number = number;
+  } else {
+    away_.push_back({tid, number});
+  }
   return true;
 }
 
 void LeftToKernel::came_home(pid_t tid, local::NodeTable& table, local::Mailbox* mailbox) {
   const std::lock_guard guard{mutex_};
   if (state_ == State::kOurs) return;
-  std::erase(away_, tid);
+  std::erase_if(away_, [tid](const Away& entry) { return entry.tid == tid; });
   if (state_ == State::kComingHome && away_.empty()) finish(table, mailbox);
 }
 
@@ -140,7 +150,7 @@ void LeftToKernel::look_after(local::NodeTable& table, local::Mailbox* mailbox,
   const bool wanted = table.wanted(port_).at > looked_;
   if (!wanted && now - looked_ < kHold) return;
   looked_ = now;
-  std::erase_if(away_, [](pid_t tid) { return !may_be_accepting(tid); });
+  std::erase_if(away_, [](const Away& entry) { return !may_be_accepting(entry.tid); });
   if (away_.empty()) finish(table, mailbox);
 }
 

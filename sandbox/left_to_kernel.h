@@ -53,8 +53,10 @@ class LeftToKernel {
              Clock::time_point now = Clock::now());
 
   /// Whether this accept may run in the kernel: number `number` of thread `tid` is this listener,
-  /// strangers still come often, and nobody asked us to end it.
-  bool covers(pid_t tid, int number, const local::NodeTable& table,
+  /// strangers still come often, and nobody asked us to end it. `only`: the pod has no other
+  /// listener that anybody offers to. Then what was this one under that number is it still, or is
+  /// something that the kernel may accept on anyway; and nobody is asked.
+  bool covers(pid_t tid, int number, bool only, const local::NodeTable& table,
               Clock::time_point now = Clock::now());
 
   /// This thread's accept is answered by the Acceptor, so it does not run in the kernel.
@@ -68,6 +70,12 @@ class LeftToKernel {
 
  private:
   enum class State : std::uint8_t { kOurs, kKernels, kComingHome };
+  /// A thread whose accept runs in the kernel, or did lately, and the listener's number in it.
+  struct Away {
+    pid_t tid = 0;
+    int number = -1;
+  };
+  bool is_marked(pid_t tid, int number) const;                    // requires mutex_
   void came(std::uint16_t pod, Clock::time_point at);             // requires mutex_
   void finish(local::NodeTable& table, local::Mailbox* mailbox);  // requires mutex_
 
@@ -77,7 +85,7 @@ class LeftToKernel {
   int marked_as_ = -1;  // its number there
   pid_t self_ = 0;
   std::uint16_t port_ = 0;
-  std::vector<pid_t> away_;   // threads whose accept runs in the kernel, or did lately
+  std::vector<Away> away_;
   Clock::time_point last_;    // accept that was left to the kernel
   Clock::time_point looked_;  // after those that are away
   int strangers_ = 0;         // in a row

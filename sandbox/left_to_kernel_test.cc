@@ -1,6 +1,7 @@
 #include "sandbox/left_to_kernel.h"
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -69,8 +70,10 @@ struct Bed {
   }
   bool worth_it() { return left.worth_it(kPort, *table, now); }
   bool begin() { return left.begin(listener.get(), kPort, *table, mailbox.get(), now); }
-  bool covers(int number) { return covers(::gettid(), number); }
-  bool covers(pid_t tid, int number) { return left.covers(tid, number, *table, now); }
+  bool covers(int number, bool only = false) { return covers(::gettid(), number, only); }
+  bool covers(pid_t tid, int number, bool only = false) {
+    return left.covers(tid, number, only, *table, now);
+  }
   void look_after() { left.look_after(*table, mailbox.get(), now); }
   void home() { left.came_home(::gettid(), *table, mailbox.get()); }
   bool said() const { return table->left_to_kernel(table->own_slot(), kPort); }
@@ -128,12 +131,28 @@ TEST_CASE("only accepts on that very listener are left to the kernel") {
   CHECK(!bed.covers(bed.listener.get()));
 }
 
+TEST_CASE("where there is no other listener, a number that was this one is not asked for again") {
+  Bed bed;
+  bed.strangers(64);
+  REQUIRE(bed.begin());
+  const UniqueFd another{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  CHECK(!bed.covers(another.get(), true));
+  const UniqueFd number{::dup(bed.listener.get())};
+  CHECK(bed.covers(number.get(), true));
+  REQUIRE(::dup3(another.get(), number.get(), O_CLOEXEC) >= 0);
+  CHECK(bed.covers(number.get(), true));
+  CHECK(!bed.covers(number.get(), false));  // another listener came
+  CHECK(!bed.covers(another.get(), true));
+  bed.want(bed.pod);
+  CHECK(!bed.covers(number.get(), true));
+}
+
 TEST_CASE("a pod that comes ends it, once the last accept is back") {
   Bed bed;
   bed.strangers(64);
   REQUIRE(bed.begin());
   REQUIRE(bed.covers(bed.listener.get()));
-  REQUIRE(bed.covers(1, bed.listener.get()) == false);
+  REQUIRE(!bed.covers(pid_t{1}, bed.listener.get()));
   bed.want(bed.pod);
   CHECK(!bed.covers(bed.listener.get()));
   CHECK(bed.said());

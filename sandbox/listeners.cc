@@ -36,6 +36,7 @@ std::shared_ptr<Listener> Listeners::enter(int socket, PodNetwork* network) {
   event.data.u64 = *cookie;
   if (::epoll_ctl(living_.get(), EPOLL_CTL_ADD, socket, &event) < 0) return nullptr;
   listeners_.emplace(*cookie, listener);
+  count_ = listeners_.size();
   if (network == nullptr || network->host_network()) return listener;
 
   auto& known = mailboxes_[{local->port, family}];
@@ -76,6 +77,7 @@ bool Listeners::forget_closed(PodNetwork* network) {
       listener.left_to_kernel.look_after(network->table(), listener.mailbox.get());
     return closed;
   });
+  count_ = listeners_.size();
   std::erase_if(mailboxes_, [](const auto& entry) { return entry.second.expired(); });
   return true;
 }

@@ -86,12 +86,16 @@ class Listeners {
 
   std::vector<std::shared_ptr<Listener>> all() const;
 
+  /// Whether no more than one is entered. Takes no lock. One that is not entered gets no offers.
+  bool is_only_one() const { return count_.load() <= 1; }
+
  private:
   bool forget_closed(PodNetwork* network);  // requires mutex_
 
   mutable std::mutex mutex_;
   UniqueFd living_;  ///< the epoll instance
   std::unordered_map<std::uint64_t, std::shared_ptr<Listener>> listeners_;
+  std::atomic<std::size_t> count_{0};  ///< of listeners_
   std::map<std::pair<std::uint16_t, int>, std::weak_ptr<local::Mailbox>> mailboxes_;
 };
 

@@ -38,6 +38,7 @@ bool kernel_may(Call& call, Listener& listener) {
     if (!listener.returned.empty()) return false;  // comes first, and the kernel does not have it
   }
   return listener.left_to_kernel.covers(call.guest.tid(), static_cast<int>(call.fd()),
+                                        call.services.listeners.is_only_one(),
                                         call.services.network->table());
 }
 
