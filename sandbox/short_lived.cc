@@ -1,6 +1,7 @@
 #include "sandbox/short_lived.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace shunt::sandbox {
 namespace {
@@ -16,6 +17,8 @@ constexpr seconds kLongestPause{60};
 constexpr seconds kLately{1};
 constexpr seconds kForVain{60};
 constexpr milliseconds kTellAgain{500};
+constexpr seconds kProof{60};  // after the last call
+constexpr int kMostWatched = 4;
 
 }  // namespace
 
@@ -27,7 +30,7 @@ void ShortLived::Entry::start_window() {
 
 void ShortLived::Entry::upgrade_again() {
   left = false;
-  slow = 0;
+  slow = watched = 0;
   start_window();
 }
 
@@ -53,6 +56,7 @@ ShortLived::Entry& ShortLived::enter(pid_t thread, const Endpoint& target, Clock
   Entry& entry = entries_.back();
   entry.thread = thread;
   entry.target = target;
+  entry.window = is_proved(target, now) ? kShortWindow : kWindow;
   entry.last = now;
   return entry;
 }
@@ -68,16 +72,38 @@ void ShortLived::note(const Upgraded& done) {
   if (entry.left) return;  // begun meanwhile, for a call that was repeated
   entry.server = done.server;
   entry.upgraded = done.answered;
-  if (entry.upgrades >= kWindow) return;
-  if (entry.upgrades < kSamples) entry.samples[entry.upgrades] = done.fast;
+  if (entry.upgrades >= entry.window) return;
+  if (entry.watched == 0 && entry.upgrades < kSamples) entry.samples[entry.upgrades] = done.fast;
   ++entry.upgrades;
   entry.handling += done.answered - done.trapped;
 }
 
-bool ShortLived::qualifies(const Entry& entry, Clock::time_point now, const IsOpen& is_open) const {
-  if (entry.handling * kShare <= entry.between || now < entry.not_before) return false;
+bool ShortLived::is_proved(const Endpoint& target, Clock::time_point now) const {
+  return std::any_of(entries_.begin(), entries_.end(), [&](const Entry& entry) {
+    return entry.proved && entry.target == target && now - entry.last < kProof;
+  });
+}
+
+void ShortLived::disprove(const Endpoint& target) {
+  for (Entry& entry : entries_)
+    if (entry.target == target) entry.proved = false;
+}
+
+// At the end of a window; the next one begins. Sockets that are open still may only be some of
+// many that are open for a short time each.
+bool ShortLived::qualifies(Entry& entry, Clock::time_point now, const IsOpen& is_open) {
   constexpr std::ptrdiff_t kFew = 1;
-  return std::count_if(entry.samples.begin(), entry.samples.end(), is_open) <= kFew;
+  const bool dear = entry.handling * kShare > entry.between && now >= entry.not_before;
+  const bool gone =
+      dear && std::count_if(entry.samples.begin(), entry.samples.end(), is_open) <= kFew;
+  const bool watch = dear && !gone && entry.watched + 1 < kMostWatched;
+  const auto samples = entry.samples;
+  entry.usual = entry.between / entry.calls;
+  entry.window = kWindow;
+  entry.start_window();
+  if (!gone) entry.watched = watch ? entry.watched + 1 : 0;
+  if (watch) entry.samples = samples;
+  return gone;
 }
 
 bool ShortLived::others_offer(const Entry& entry, Clock::time_point now) const {
@@ -92,12 +118,15 @@ bool ShortLived::others_offer(const Entry& entry, Clock::time_point now) const {
 bool ShortLived::goes_on(Entry& entry, Clock::time_point now, const Socket& socket,
                          const IsOpen& is_open) {
   if (entry.calls < kFewCalls) return true;
-  const bool kept = is_open(entry.samples[0]);
+  const Socket sample = entry.samples[0];
+  const bool open = is_open(sample);
+  entry.watched = open ? entry.watched + 1 : 0;
+  const bool kept = entry.watched >= entry.patience;
   const bool slower = entry.between > entry.usual * entry.calls;
   entry.slow = slower ? entry.slow + 1 : 0;
   if (!slower) entry.pause = kFirstPause;
   entry.start_window();
-  entry.samples[0] = socket;
+  entry.samples[0] = open ? sample : socket;
   if (entry.slow < kSlowWindows) return !kept;
   entry.not_before = now + entry.pause;
   entry.pause = std::min<Clock::duration>(entry.pause * 2, kLongestPause);
@@ -127,6 +156,7 @@ ShortLived::Ruling ShortLived::judge(pid_t thread, const Endpoint& target,
   };
   if (entry == nullptr) return upgrade();
   const bool seldom = trapped - entry->last > kSeldom;
+  if (seldom) entry->window = is_proved(target, trapped) ? kShortWindow : kWindow;
   entry->last = trapped;
   if (seldom) {
     entry->upgrade_again();
@@ -135,19 +165,23 @@ ShortLived::Ruling ShortLived::judge(pid_t thread, const Endpoint& target,
   }
   if (entry->left) {
     if (!goes_on(*entry, trapped, socket, is_open)) {
+      disprove(target);
+      entry->window = kWindow;
       entry->upgrade_again();
       return upgrade();
     }
     if (!entry->server.far || trapped - entry->told < kTellAgain) return {true, {}};
   } else {
-    if (entry->upgrades < kWindow) return upgrade();
-    const bool qualified = qualifies(*entry, trapped, is_open);
-    if (qualified) entry->qualified = trapped;
-    const bool others = qualified && others_offer(*entry, trapped);
-    entry->usual = entry->between / entry->calls;
-    entry->start_window();
-    if (!qualified || (others && entry->server.far)) return upgrade();
-    entry->left = true;
+    if (entry->upgrades < entry->window) return upgrade();
+    if (!qualifies(*entry, trapped, is_open)) {
+      disprove(target);
+      return upgrade();
+    }
+    entry->qualified = trapped;
+    const bool others = others_offer(*entry, trapped);
+    if (others && entry->server.far) return upgrade();
+    entry->left = entry->proved = true;
+    entry->patience = std::exchange(entry->watched, 0) + 1;
     entry->in_vain = {};
     entry->samples[0] = socket;
     if (others) return {true, {}};

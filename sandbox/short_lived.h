@@ -5,7 +5,9 @@
 // found out by what it does, per thread and destination:
 //
 //   begins  of its last 64 upgraded connects, our handling was more than a third of the time from
-//           call to call, and nearly all of those sockets are gone
+//           call to call, and nearly all of those sockets are gone. 8 will do where this thread, or
+//           another one with that destination, was found to be of that kind in the last minute.
+//           Where many are open at once, the oldest are looked at again up to three times
 //   ends    the calls come more slowly than they did with the upgrades, or seldom, or a connection
 //           is kept: the next one is upgraded again
 //
@@ -78,19 +80,23 @@ class ShortLived {
  private:
   static constexpr std::size_t kMost = 64;      // pairs of thread and destination
   static constexpr std::uint32_t kWindow = 64;  // connects that are judged at once
-  static constexpr std::size_t kSamples = 16;   // of its sockets, the oldest
+  static constexpr std::uint32_t kShortWindow = 8;
+  static constexpr std::size_t kSamples = 16;  // of its sockets, the oldest
 
   struct Entry {
     pid_t thread = 0;
     Endpoint target;
     Server server;
     Clock::time_point last;  ///< call
+    bool proved = false;     ///< it was left to the kernel, and nothing has spoken against that
     // Of this window
+    std::uint32_t window = kWindow;
     std::uint32_t calls = 0;
     Clock::duration between{};  ///< these and the thread's next ones
     std::uint32_t upgrades = 0;
     Clock::duration handling{};
     std::array<Socket, kSamples> samples;
+    int watched = 0;  ///< windows at whose end these were still open
     // While upgraded
     Clock::time_point upgraded;   ///< the last one
     Clock::time_point in_vain;    ///< likewise
@@ -98,6 +104,7 @@ class ShortLived {
     Clock::time_point not_before;
     // While left to the kernel
     bool left = false;
+    int patience = 1;         ///< windows within which a connection is mostly gone
     Clock::duration usual{};  ///< between two calls, when they were upgraded
     int slow = 0;             ///< windows in a row
     Clock::duration pause = kFirstPause;
@@ -110,7 +117,9 @@ class ShortLived {
 
   Entry* find(pid_t thread, const Endpoint& target);
   Entry& enter(pid_t thread, const Endpoint& target, Clock::time_point now);
-  bool qualifies(const Entry& entry, Clock::time_point now, const IsOpen& is_open) const;
+  bool is_proved(const Endpoint& target, Clock::time_point now) const;
+  void disprove(const Endpoint& target);
+  static bool qualifies(Entry& entry, Clock::time_point now, const IsOpen& is_open);
   bool others_offer(const Entry& entry, Clock::time_point now) const;
   static bool goes_on(Entry& entry, Clock::time_point now, const Socket& socket,
                       const IsOpen& is_open);

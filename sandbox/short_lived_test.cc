@@ -76,8 +76,12 @@ TEST_CASE("a thread that only connects is left to the kernel") {
   CHECK(bed.told == 0);
   CHECK(bed.left_of(thread, 10'000) == 10'000);
   CHECK(bed.told == 1);
-  Bed::Thread crowd{.tid = 2, .held = 40};  // some at once, none for long
-  CHECK(bed.left_of(crowd, 1'000) == 1'000 - 64);
+  Bed other;
+  Bed::Thread crowd{.held = 40};  // some at once, none for long
+  CHECK(other.left_of(crowd, 1'000) == 1'000 - 64);
+  Bed another;
+  Bed::Thread many{.held = 200};
+  CHECK(another.left_of(many, 10'000) == 10'000 - 256);
 }
 
 TEST_CASE("who has other things to do, or keeps what it gets, is not") {
@@ -95,8 +99,34 @@ TEST_CASE("it ends with the first connection after a pause") {
   Bed::Thread thread;
   CHECK(bed.left_of(thread, 200) == 136);
   bed.now += 101ms;
-  CHECK(bed.left_of(thread, 64) == 0);
-  CHECK(bed.connect(thread));
+  CHECK(bed.left_of(thread, 8) == 0);  // enough, for one that is known
+  CHECK(bed.left_of(thread, 200) == 200);
+  Bed::Thread another{.tid = 2};
+  CHECK(bed.left_of(another, 200) == 192);
+  bed.now += 61s;
+  CHECK(bed.left_of(thread, 200) == 136);
+}
+
+TEST_CASE("one that is of another kind than it was is not known any more") {
+  Bed bed;
+  Bed::Thread thread;
+  CHECK(bed.left_of(thread, 200) == 136);
+  bed.now += 101ms;
+  SUBCASE("it keeps what it gets") {
+    thread.held = 20;
+    CHECK(bed.left_of(thread, 16) == 0);
+  }
+  SUBCASE("it has other things to do") {
+    thread.exchange = 130us;
+    CHECK(bed.left_of(thread, 16) == 0);
+  }
+  SUBCASE("another thread keeps what it gets") {
+    Bed::Thread pool{.tid = 2, .held = 100'000};
+    CHECK(bed.left_of(pool, 16) == 0);
+  }
+  bed.now += 101ms;
+  Bed::Thread fresh{.tid = 3};
+  CHECK(bed.left_of(fresh, 200) == 136);
 }
 
 TEST_CASE("it ends when connections are kept") {
@@ -157,7 +187,7 @@ TEST_CASE("servers of other nodes hear no offers, or one that they wait for") {
   CHECK(!bed.connect(one));  // its own turn ended with that
   CHECK(bed.left_of(one, 1'000) == 0);
   bed.now += 2s;
-  CHECK(bed.left_of(one, 200) == 136);
+  CHECK(bed.left_of(one, 200) == 192);
 
   // Two that are of one kind do not hinder one another.
   bed.now += 2s;
@@ -181,7 +211,7 @@ TEST_CASE("who would have offered in vain is not kept from it again") {
     CHECK(!bed.policy.judge(two, bed.server, bed.now, {}, {}).leave);
     bed.policy.in_vain(two, bed.server, bed.now);
     bed.now += 2s;
-    CHECK(bed.left_of(one, 200) == (far ? 0 : 136));
+    CHECK(bed.left_of(one, 200) == (far ? 0 : 192));
     CHECK(bed.told == 1);
     bed.now += 60s;
     CHECK(bed.left_of(one, 200) == 136);
