@@ -57,6 +57,11 @@ class ConnectsInHand {
 
   /// Nothing if another call has the socket: then this one is kept.
   Hold take(std::uint64_t cookie, const CallId& call, const Arguments& arguments);
+  /// No call is being answered.
+  bool empty() const {
+    const std::lock_guard guard{mutex_};
+    return sockets_.empty();
+  }
 
  private:
   struct Kept {
@@ -64,7 +69,7 @@ class ConnectsInHand {
     Arguments arguments{};
   };
   Again again_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::unordered_map<std::uint64_t, std::vector<Kept>> sockets_;  // by cookie
 };
 

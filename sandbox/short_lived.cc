@@ -133,18 +133,50 @@ bool ShortLived::goes_on(Entry& entry, Clock::time_point now, const Socket& sock
   return false;
 }
 
+ShortLived::Found ShortLived::look_up(pid_t thread, const Endpoint& target) {
+  Found found;
+  for (Entry& each : entries_) {
+    if (each.thread != thread) continue;
+    if (each.target == target) found.entry = &each;
+    if (found.before == nullptr || each.last > found.before->last) found.before = &each;
+  }
+  return found;
+}
+
+bool ShortLived::leaves(pid_t thread, const Endpoint& target, Clock::time_point trapped,
+                        int number) {
+  const std::lock_guard guard{mutex_};
+  const auto [entry, before] = look_up(thread, target);
+  if (entry == nullptr || !entry->left || number < 0 ||
+      static_cast<std::size_t>(number) >= kNumbers ||
+      !entry->plain[static_cast<std::size_t>(number)] || entry->plain_since != changes_.load() ||
+      trapped - entry->last > kSeldom || entry->calls + 1 >= kFewCalls ||
+      (entry->server.far && trapped - entry->told >= kTellAgain))
+    return false;
+  before->between += trapped - before->last;
+  entry->last = trapped;
+  ++entry->calls;
+  return true;
+}
+
+ShortLived::Ruling ShortLived::leave(Entry& entry, const Socket& socket,
+                                     std::optional<Server> tell) const {
+  const std::uint64_t changes = changes_.load();
+  if (entry.plain_since != changes) entry.plain.reset();
+  entry.plain_since = changes;
+  if (socket.number >= 0 && static_cast<std::size_t>(socket.number) < kNumbers)
+    entry.plain.set(static_cast<std::size_t>(socket.number));
+  return {true, std::move(tell)};
+}
+
 ShortLived::Ruling ShortLived::judge(pid_t thread, const Endpoint& target,
                                      Clock::time_point trapped, const Socket& socket,
                                      const IsOpen& is_open) {
   const std::lock_guard guard{mutex_};
   if (entries_.empty()) return {};
-  Entry* entry = nullptr;
-  Entry* before = nullptr;  // of the thread's last call
-  for (Entry& each : entries_) {
-    if (each.thread != thread) continue;
-    if (each.target == target) entry = &each;
-    if (before == nullptr || each.last > before->last) before = &each;
-  }
+  const Found found = look_up(thread, target);
+  Entry* const entry = found.entry;
+  Entry* const before = found.before;
   if (before != nullptr) before->between += trapped - before->last;
   const auto upgrade = [&]() -> Ruling {
     // It must not find a server that was told of no offers.
@@ -170,7 +202,7 @@ ShortLived::Ruling ShortLived::judge(pid_t thread, const Endpoint& target,
       entry->upgrade_again();
       return upgrade();
     }
-    if (!entry->server.far || trapped - entry->told < kTellAgain) return {true, {}};
+    if (!entry->server.far || trapped - entry->told < kTellAgain) return leave(*entry, socket, {});
   } else {
     if (entry->upgrades < entry->window) return upgrade();
     if (!qualifies(*entry, trapped, is_open)) {
@@ -184,10 +216,10 @@ ShortLived::Ruling ShortLived::judge(pid_t thread, const Endpoint& target,
     entry->patience = std::exchange(entry->watched, 0) + 1;
     entry->in_vain = {};
     entry->samples[0] = socket;
-    if (others) return {true, {}};
+    if (others) return leave(*entry, socket, {});
   }
   entry->told = trapped;
-  return {true, entry->server};
+  return leave(*entry, socket, entry->server);
 }
 
 }  // namespace shunt::sandbox

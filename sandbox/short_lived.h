@@ -28,6 +28,8 @@
 #include <sys/types.h>
 
 #include <array>
+#include <atomic>
+#include <bitset>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -73,15 +75,23 @@ class ShortLived {
     bool leave = false;          ///< to the kernel
     std::optional<Server> tell;  ///< this server, that it will not get offers
   };
-  /// A connect(2) on `socket` that could be upgraded.
+  /// A connect(2) on `socket`, an unconnected TCP one, that could be upgraded.
   Ruling judge(pid_t thread, const Endpoint& target, Clock::time_point trapped,
                const Socket& socket, const IsOpen& is_open);
+
+  /// The same from memory alone: it is left to the kernel. False: ask judge(), as is done for a
+  /// number that was not such a socket when judge() saw it last, or may be a fast one by now.
+  bool leaves(pid_t thread, const Endpoint& target, Clock::time_point trapped, int number);
+  /// A descriptor of the pod has become a fast socket, or its program has not heard that it is
+  /// connected.
+  void changed() { ++changes_; }
 
  private:
   static constexpr std::size_t kMost = 64;      // pairs of thread and destination
   static constexpr std::uint32_t kWindow = 64;  // connects that are judged at once
   static constexpr std::uint32_t kShortWindow = 8;
-  static constexpr std::size_t kSamples = 16;  // of its sockets, the oldest
+  static constexpr std::size_t kNumbers = 256;  // of descriptors that are remembered
+  static constexpr std::size_t kSamples = 16;   // of its sockets, the oldest
 
   struct Entry {
     pid_t thread = 0;
@@ -109,12 +119,20 @@ class ShortLived {
     int slow = 0;             ///< windows in a row
     Clock::duration pause = kFirstPause;
     Clock::time_point told;
+    std::bitset<kNumbers> plain;    ///< numbers that were TCP sockets,
+    std::uint64_t plain_since = 0;  ///< when so many had been replaced
 
     void start_window();
     void upgrade_again();
   };
   static constexpr std::chrono::seconds kFirstPause{1};
 
+  struct Found {
+    Entry* entry = nullptr;
+    Entry* before = nullptr;  ///< of the thread's last call
+  };
+  Found look_up(pid_t thread, const Endpoint& target);
+  Ruling leave(Entry& entry, const Socket& socket, std::optional<Server> tell) const;
   Entry* find(pid_t thread, const Endpoint& target);
   Entry& enter(pid_t thread, const Endpoint& target, Clock::time_point now);
   bool is_proved(const Endpoint& target, Clock::time_point now) const;
@@ -126,6 +144,7 @@ class ShortLived {
 
   std::mutex mutex_;  // not taken by what it calls
   std::vector<Entry> entries_;
+  std::atomic<std::uint64_t> changes_{0};
 };
 
 }  // namespace shunt::sandbox

@@ -84,6 +84,30 @@ TEST_CASE("a thread that only connects is left to the kernel") {
   CHECK(another.left_of(many, 10'000) == 10'000 - 256);
 }
 
+TEST_CASE("its descriptors are looked at now and then only") {
+  Bed bed;
+  Bed::Thread thread;
+  CHECK(!bed.policy.leaves(1, bed.server, bed.now, 7));
+  CHECK(bed.left_of(thread, 200) == 136);
+  CHECK(bed.policy.leaves(1, bed.server, bed.now, 7));
+  CHECK(!bed.policy.leaves(1, bed.server, bed.now, 8));  // not seen
+  CHECK(!bed.policy.leaves(2, bed.server, bed.now, 7));
+  CHECK(!bed.policy.leaves(1, {bed.server.address, 81}, bed.now, 7));
+  bed.policy.changed();
+  CHECK(!bed.policy.leaves(1, bed.server, bed.now, 7));
+  CHECK(bed.connect(thread));
+  CHECK(bed.policy.leaves(1, bed.server, bed.now, 7));
+  int asked = 0;
+  for (int i = 0; i < 640; ++i) {
+    bed.now += 40us;
+    if (bed.policy.leaves(1, bed.server, bed.now, 7)) continue;
+    ++asked;
+    CHECK(bed.connect(thread));
+  }
+  CHECK(asked == 10);
+  CHECK(!bed.policy.leaves(1, bed.server, bed.now + 101ms, 7));
+}
+
 TEST_CASE("who has other things to do, or keeps what it gets, is not") {
   Bed bed;
   Bed::Thread busy{.tid = 1, .exchange = 130us};

@@ -205,9 +205,11 @@ bool must_stay(int socket, const FdInfo& info, const SocketOptions& noted) {
 
 Reply on_tcp(Services& services, const Established& connection) {
   if (connection.error != 0) return Fail{connection.error};
-  return Return{0,
-                [&unheard = services.unheard, cookie = connection.cookie](const Status& delivered) {
-                  if (!delivered) unheard.add(cookie);
+  return Return{0, [&unheard = services.unheard, short_lived = services.short_lived,
+                    cookie = connection.cookie](const Status& delivered) {
+                  if (delivered) return;
+                  unheard.add(cookie);
+                  if (short_lived != nullptr) short_lived->changed();
                 }};
 }
 
@@ -319,6 +321,7 @@ Reply put_in_place(Services& services, const CallId& call, GuestFd number, Estab
     }
     if (shared && shared->valid()) abandon(shared->get());
     *replaced = true;
+    if (services.short_lived != nullptr) services.short_lived->changed();
     // Now: when the call has returned, another thread may get the next one.
     if (!told) services.unheard.add(fast_cookie);
     end(path, true);
@@ -328,7 +331,10 @@ Reply put_in_place(Services& services, const CallId& call, GuestFd number, Estab
                     done = account(services, call, number, connection, replacement),
                     hold = std::move(connection.hold)](const Status& delivered) mutable {
     if (*replaced && !delivered && told) services.unheard.add(fast_cookie);
-    if (!*replaced && !delivered && told) services.unheard.add(tcp_cookie);
+    if (!*replaced && !delivered && told) {
+      services.unheard.add(tcp_cookie);
+      if (services.short_lived != nullptr) services.short_lived->changed();
+    }
     if (*replaced) services.notes.forget(tcp_cookie);
     if (done && *replaced && delivered) {
       done->answered = ShortLived::Clock::now();
