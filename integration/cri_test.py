@@ -104,7 +104,7 @@ class Pods(harness.NodeTest):
         pod = self.pod("greedy")
         container = self.cri.run_container(
             pod, "greedy", "dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1",
-            memory=8 << 20)
+            memory=32 << 20)
         self.assertEqual(137, self.cri.wait_exit(container).exit_code)
         # The event of the kill and the exit take different ways to CRI.
         wait_until(lambda: self.cri.status(container).reason == "OOMKilled", "reason OOMKilled")

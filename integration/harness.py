@@ -63,7 +63,7 @@ def _obstacle():
     if os.geteuid() != 0:
         return "needs root"
     for program in ("containerd", "ctr", "runc", "busybox", "protoc"):
-        if not shutil.which(program, path=paths.SYSTEM_PATH):
+        if not shutil.which(program, path=paths.search_path()):
             return f"{program} is not installed (scripts/deps)"
     if RUNTIME == SHUNT and not os.path.exists(paths.shim_binary()):
         return f"{paths.shim_binary()} is not built"
@@ -73,7 +73,7 @@ def _obstacle():
 def guest_obstacle():
     """Why scripts/rdma-guest cannot be used here, or None."""
     for program in ("qemu-system-x86_64", "ib_write_lat", "rping", "modprobe"):
-        if not shutil.which(program, path=paths.SYSTEM_PATH):
+        if not shutil.which(program, path=paths.search_path()):
             return f"{program} is not installed (scripts/deps)"
     return None
 

@@ -23,6 +23,11 @@ class ContainerdDies(harness.NodeTest):
     def setUp(self):
         self.addCleanup(self.remove_all)
 
+    def forgets_the_dead(self):
+        """containerd 1.7 and newer remove a task without processes when they find it at their start,
+        whatever shim it has; its exit status is lost then."""
+        return self.node.containerd_version() >= (1, 7)
+
     def remove_all(self):
         for id in self.node.ctr("container", "ls", "-q").stdout.split():
             self.node.remove(id)
@@ -56,6 +61,10 @@ class ContainerdDies(harness.NodeTest):
             wait_until(lambda: not proc.alive(pid), "end of the container")
 
         self.restart(kill)
+        if self.forgets_the_dead():
+            self.assertEqual({"d": (stays, "RUNNING")}, self.node.tasks())
+            wait_until(lambda: len(self.node.shims()) == 1, "end of the shim of the other one")
+            return
         # CRI's bookkeeping may collect what it finds; ctr's namespace is left alone.
         self.assertEqual({"c": (pid, "STOPPED"), "d": (stays, "RUNNING")}, self.node.tasks())
         answer = self.node.task_service.call("Wait", container_id="c")
@@ -91,7 +100,7 @@ class ContainerdDies(harness.NodeTest):
         pid = self.node.cri.pid(goes)
         self.restart(lambda: os.kill(pid, signal.SIGKILL))
         cri = self.node.cri
-        self.assertEqual(137, cri.wait_exit(goes).exit_code)
+        self.assertEqual(255 if self.forgets_the_dead() else 137, cri.wait_exit(goes).exit_code)
         self.assertEqual("works\n", cri.exec(stays, "echo", "works").stdout)
 
 

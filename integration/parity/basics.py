@@ -101,7 +101,7 @@ def will_not_start(stage):
 
 @scenario
 def memory_limit(stage):
-    limit = ["--memory-limit", str(8 << 20)]
+    limit = ["--memory-limit", str(32 << 20)]
     # Not at once: containerd's own shim looks for such kills only from some time after the start on.
     greedy = ["sh", "-c", "sleep 0.5; exec dd if=/dev/zero of=/dev/null bs=64M count=1"]
     result = stage.node.run(stage.id, *greedy, runtime=stage.runtime, flags=limit, check=False)

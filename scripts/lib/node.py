@@ -8,6 +8,7 @@ is left, whatever happened in between (see keeper.py). Nothing here sleeps for a
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -168,7 +169,7 @@ class Node:
     # containerd
 
     def _environment(self):
-        folders = [*self.path, self.shim_dir, paths.SYSTEM_PATH]
+        folders = [*self.path, self.shim_dir, paths.search_path()]
         env = {"PATH": ":".join(folders), "SHUNT_NODE": self.name}
         # A daemon has no stderr: sanitizers write files.
         for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS"):
@@ -214,6 +215,11 @@ class Node:
                     if not proc.alive(self.containerd_pid) or time.monotonic() > deadline:
                         raise RuntimeError(f"containerd did not start:\n{self.log()[-4000:]}")
 
+    def containerd_version(self):
+        """(1, 6) and so on."""
+        text = self.execute([paths.tool("containerd"), "--version"]).stdout
+        return tuple(int(part) for part in re.search(r" v?(\d+)\.(\d+)\.", text).groups())
+
     def kill_containerd(self, number=signal.SIGKILL):
         """Kills containerd and waits until it is gone. Tasks stay, as on a real node."""
         os.kill(self.containerd_pid, number)
@@ -240,7 +246,7 @@ class Node:
     def env(self):
         """The environment for commands on behalf of the node: it marks them as the node's, so that
         they end with it."""
-        return {"PATH": paths.SYSTEM_PATH, "SHUNT_NODE": self.name, "TERM": "xterm"}
+        return {"PATH": paths.search_path(), "SHUNT_NODE": self.name, "TERM": "xterm"}
 
     def execute(self, argv, check=True, timeout=60, text=True, input=None, **kwargs):
         """subprocess.run of `argv` inside the node, output captured unless `stdout`/`stderr` say

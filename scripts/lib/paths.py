@@ -39,10 +39,16 @@ def cache_dir(*parts):
     return path
 
 
+def search_path():
+    """Where programs are looked for: $SHUNT_TOOLS, a directory with another containerd, ctr or runc
+    to test with, then the system's. The caller's PATH is not consulted: what runs must be what
+    scripts/deps installed."""
+    return ":".join(filter(None, (os.environ.get("SHUNT_TOOLS"), SYSTEM_PATH)))
+
+
 def tool(name):
-    """Absolute path of a system program. The caller's PATH is not consulted: what runs must be
-    what scripts/deps installed."""
-    found = shutil.which(name, path=SYSTEM_PATH)
+    """Absolute path of a program."""
+    found = shutil.which(name, path=search_path())
     if not found:
         raise FileNotFoundError(f"{name} is not installed; run scripts/deps")
     return found
