@@ -2,7 +2,7 @@
 """The containerd and runc of other Debian releases: pods, sudden deaths and fast connections there.
 
 The tests themselves are those of the other files, run again. SHUNT_LONG=1 plays the scenarios of
-parity as well."""
+parity as well, on containerd 1.7: of 2.1's own shim the last event is lost now and then."""
 
 import os
 import subprocess
@@ -13,7 +13,8 @@ import harness
 from lib import releases
 
 _HERE = os.path.dirname(os.path.realpath(__file__))
-FILES = ("cri", "restart", "inspect", *(("parity",) if harness.LONG else ()))
+FILES = ("cri", "restart", "inspect")
+PARITY = ("trixie",) if harness.LONG else ()
 
 
 class Releases(unittest.TestCase):
@@ -22,7 +23,7 @@ class Releases(unittest.TestCase):
             tools = releases.tools(suite)
         except releases.Unavailable as reason:
             self.skipTest(str(reason))
-        for file in FILES:
+        for file in (*FILES, *(("parity",) if suite in PARITY else ())):
             with self.subTest(file):
                 result = subprocess.run(
                     [sys.executable, "-B", os.path.join(_HERE, f"{file}_test.py")],
