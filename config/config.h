@@ -100,6 +100,7 @@ struct Fabrics {
   std::uint32_t port = 7471;
   Milliseconds wait = std::chrono::milliseconds{20};
   Milliseconds forget = std::chrono::seconds{60};
+  Milliseconds silence = std::chrono::seconds{6};
   std::string key_file;
   HostFabric host;
   WindowFabric window;

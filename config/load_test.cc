@@ -223,6 +223,7 @@ TEST_CASE("a section inside a section") {
 fabrics:
   enabled: [window, host]
   wait: 5ms
+  silence: 30s
   host: {address: 192.0.2.7, guard: "off"}
   window: {directory: /run/window}
   verbs:
@@ -230,6 +231,7 @@ fabrics:
 )");
   CHECK(config.fabrics.enabled == std::vector{FabricName::kWindow, FabricName::kHost});
   CHECK(config.fabrics.wait == 5ms);
+  CHECK(config.fabrics.silence == 30s);
   CHECK(config.fabrics.host.address == "192.0.2.7");
   CHECK(config.fabrics.host.guard == Guard::kOff);
   CHECK(config.fabrics.verbs.gid_index == 3);

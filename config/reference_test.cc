@@ -77,5 +77,6 @@ TEST_CASE("the table is sound") {
   }
   CHECK(names_in("") == "state, log, runtime, stdio, events, upgrade, fabrics");
   CHECK(names_in("fabrics.host") == "address, port, ports, guard");
-  CHECK(names_in("fabrics") == "enabled, port, wait, forget, key_file, host, window, verbs");
+  CHECK(names_in("fabrics") ==
+        "enabled, port, wait, forget, silence, key_file, host, window, verbs");
 }

@@ -136,6 +136,9 @@ class TwoGuests(unittest.TestCase):
     def test_fabric_hears_nothing(self):
         self.fabric("deaf")
 
+    def test_fabric_pauses(self):
+        self.fabric("pause")
+
     def test_fabric_peer_killed(self):
         self.fabric("kill")
 

@@ -26,15 +26,19 @@ OfferedFabric made(std::string name, Result<std::unique_ptr<fabric::Fabric>> fab
   return {std::move(name), std::move(*fabric), {}};
 }
 
-OfferedFabric make_window(EventLoop& loop, const config::WindowFabric& options) {
+OfferedFabric make_window(EventLoop& loop, const config::WindowFabric& options,
+                          config::Milliseconds silence) {
   window::Options wanted;
+  wanted.mover.lost_beats = static_cast<int>(silence / wanted.mover.beat);
   wanted.directory = options.directory;
   wanted.memory = static_cast<std::uint32_t>(std::min(options.memory, std::uint64_t{1} << 31U));
   return made("window", window::make_fabric(loop, std::move(wanted)));
 }
 
-OfferedFabric make_verbs(EventLoop& loop, const config::VerbsFabric& options, int node_netns) {
+OfferedFabric make_verbs(EventLoop& loop, const config::VerbsFabric& options,
+                         config::Milliseconds silence, int node_netns) {
   verbs::Options wanted;
+  wanted.tuning = verbs::Tuning::bearing(silence);
   wanted.device = options.device;
   wanted.gid_index = options.gid_index;
   wanted.memory = options.memory;
@@ -58,10 +62,10 @@ std::vector<OfferedFabric> make_fabrics(EventLoop& loop, const config::Fabrics& 
         result.push_back(make_host(loop, options.host, node_netns));
         break;
       case config::FabricName::kWindow:
-        result.push_back(make_window(loop, options.window));
+        result.push_back(make_window(loop, options.window, options.silence));
         break;
       case config::FabricName::kVerbs:
-        result.push_back(make_verbs(loop, options.verbs, node_netns));
+        result.push_back(make_verbs(loop, options.verbs, options.silence, node_netns));
         break;
     }
   }

@@ -162,6 +162,7 @@ Result<Done, std::string> Remote::open() {
   wanted.timing.answer = bound(wanted.timing.answer);
   wanted.timing.handshake = bound(wanted.timing.handshake);
   wanted.timing.forget = options_.fabrics.forget;
+  wanted.timing.ping = options_.fabrics.silence / 3;
   auto peers = control::Peers::open(loop_, std::move(wanted), *this);
   if (!peers) return "control port " + std::to_string(port()) + ": " + describe(peers.error());
   peers_ = std::move(*peers);

@@ -40,7 +40,7 @@ void release(Bytes& buffer) {
 
 void prepare_socket(int socket) {
   set_int(socket, IPPROTO_TCP, TCP_NODELAY, 1);
-  set_int(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, 6000);  // ms without an acknowledgement
+  set_int(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, 6000);  // ms; see give_up_after()
   set_int(socket, SOL_SOCKET, SO_KEEPALIVE, 1);
   set_int(socket, IPPROTO_TCP, TCP_KEEPIDLE, 30);
   set_int(socket, IPPROTO_TCP, TCP_KEEPINTVL, 3);
@@ -230,6 +230,10 @@ void Channel::bye(Reason reason, std::string_view why) {
 
 void Channel::misbehaved(Reason reason, std::string why) {
   end_soon({End::How::kMisbehaved, 0, reason, std::move(why)});
+}
+
+void Channel::give_up_after(milliseconds silence) {
+  set_int(socket_.get(), IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(silence.count()));
 }
 
 void Channel::lost(int error) { end_soon({End::How::kClosed, error, {}, {}}); }

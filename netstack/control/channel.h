@@ -4,6 +4,7 @@
 // owner may send from anywhere without losing the ground under its feet.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -57,6 +58,8 @@ class Channel : public std::enable_shared_from_this<Channel> {
   /// Says why, as far as the kernel takes it at once, and closes.
   void bye(Reason reason, std::string_view why);
   void close();
+  /// The kernel's part of noticing that the other side's machine is gone.
+  void give_up_after(std::chrono::milliseconds silence);
   /// The other side is dead: ends with kClosed, soon.
   void lost(int error);
   /// From on_message(): what came breaks the rules. Ends with kMisbehaved once that has returned.

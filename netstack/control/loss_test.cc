@@ -3,6 +3,8 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include <thread>
+
 #include "netstack/control/peers.h"
 #include "netstack/control/test_support.h"
 
@@ -89,6 +91,21 @@ TEST_CASE("a node cut off is noticed within three pings, and found again") {
   const auto route = a.peers->route(b.address);
   REQUIRE(route);
   CHECK(a.ask(*route, a.offer_to(b)));
+}
+
+TEST_CASE("who has been stopped does not take the peer for silent") {
+  if (!root()) return;
+  Pair pair;
+  const auto said = [&] { return pair.a.view_of(pair.b).frames_out; };
+  for (int round = 0; round < 3; ++round) {
+    // Just after a PING: its answer is the only thing that is waited for.
+    const auto before = said();
+    REQUIRE(until(pair.loop, [&] { return said() > before; }));
+    std::this_thread::sleep_for(milliseconds{700});  // twice as long as a peer may be silent
+    turn(pair.loop, milliseconds{300});
+    CHECK(pair.a.heard.lost.empty());
+    CHECK(pair.b.heard.lost.empty());
+  }
 }
 
 TEST_CASE("a peer that has been away for long is forgotten, not called for ever") {

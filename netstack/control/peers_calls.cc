@@ -409,15 +409,16 @@ void Peers::Impl::tick_by(Clock::time_point when) {
 
 // One timer for all: with nothing in use it is minutes away.
 void Peers::Impl::tick() {
+  const auto now = Clock::now();
+  const auto late = now - tick_at_;
   tick_timer_ = 0;
   tick_at_ = Clock::time_point::max();
-  const auto now = Clock::now();
   std::vector<IpAddress> up;
   for (const auto& [address, peer] : peers_)
     if (peer.session) up.push_back(address);
   auto next = Clock::time_point::max();
   for (const IpAddress& address : up)
-    if (Session* one = session(address)) next = std::min(next, one->tick(now));
+    if (Session* one = session(address)) next = std::min(next, one->tick(now, late));
   if (next != Clock::time_point::max()) tick_by(next);
 }
 

@@ -12,6 +12,7 @@ using std::chrono::seconds;
 
 namespace {
 constexpr std::uint32_t kPingsASecond = 50;  // ours: one each second, and one for a late answer
+constexpr int kLate = 4;                     // parts of a ping's time; less is an ordinary delay
 
 Offers::LinkName name_of(const Route& route) { return {route.kind, route.session}; }
 }  // namespace
@@ -44,6 +45,7 @@ void Session::farewell() {
 
 void Session::start() {
   channel_->set_owner(*this);
+  channel_->give_up_after(options_.timing.silence());
   links_.start();
   ping();  // for the round trip; and a peer that stopped right here is noticed
 }
@@ -149,9 +151,11 @@ bool Session::in_use(Clock::time_point now) const {
   return now - used_ < options_.timing.recent || offers_.open() > 0 || links_.any_stream();
 }
 
-Clock::time_point Session::tick(Clock::time_point now) {
+Clock::time_point Session::tick(Clock::time_point now, Clock::duration late) {
   const Timing& timing = options_.timing;
   if (ended_) return Clock::time_point::max();
+  // We did not run (stopped, or the machine was): the peer was not silent, we were deaf.
+  if (asked_ && late > timing.ping / kLate) *asked_ += late;
   const auto give_up = asked_ ? *asked_ + 2 * timing.ping : Clock::time_point::max();
   if (now >= give_up) {
     channel_->lost(ETIMEDOUT);

@@ -60,7 +60,9 @@ class Session : public Channel::Owner, Links::Owner, Offers::Owner {
   void refuse(const Route& route, Refusal why);
 
   /// Keep-alive and retries; gives when it wants to be called next. May end the session (posted).
-  EventLoop::Clock::time_point tick(EventLoop::Clock::time_point now);
+  /// `late`: how long after that this call comes.
+  EventLoop::Clock::time_point tick(EventLoop::Clock::time_point now,
+                                    EventLoop::Clock::duration late);
   bool ready() const { return !ended_ && (links_.any_up() || links_.settled()); }
   bool in_use(EventLoop::Clock::time_point now) const;
   EventLoop::Clock::time_point last_used() const { return used_; }

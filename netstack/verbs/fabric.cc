@@ -9,8 +9,6 @@
 namespace shunt::verbs {
 namespace {
 
-constexpr std::chrono::seconds kPortGrace{2};  // a cable may be moved; queue pairs wait as long
-
 /// In the node's network namespace, if one was named.
 class InNode {
  public:
@@ -131,7 +129,8 @@ void VerbsFabric::on_event(ibv_event_type event, const ibv_qp* pair) {
     case IBV_EVENT_PORT_ERR:
       log::warn("verbs", "port of {} is down", device_->name());
       if (grace_ == 0)
-        grace_ = context_.loop.after(kPortGrace, [this] {
+        // A cable may be moved; queue pairs wait as long.
+        grace_ = context_.loop.after(context_.patience(), [this] {
           grace_ = 0;
           fail_links({ENETDOWN, "verbs port"});
         });

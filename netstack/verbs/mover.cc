@@ -23,6 +23,24 @@ Error failure(int returned, const char* where) {
 
 }  // namespace
 
+std::chrono::nanoseconds Tuning::patience() const {
+  constexpr std::chrono::nanoseconds kUnit{4096};
+  return (retries + 1) * kUnit * (std::int64_t{1} << timeout);
+}
+
+Tuning Tuning::bearing(std::chrono::milliseconds silence) {
+  constexpr std::uint8_t kLongest = 31;  // five bits
+  Tuning tuning;
+  tuning.timeout = 1;
+  while (tuning.timeout < kLongest) {
+    Tuning longer = tuning;
+    ++longer.timeout;
+    if (longer.patience() > silence) break;
+    tuning = longer;
+  }
+  return tuning;
+}
+
 VerbsMover::VerbsMover(Device& device, const LinkLimits& limits, Budget& own, Budget& mirrors)
     : device_{device},
       calls_{device.calls()},

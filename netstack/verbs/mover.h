@@ -11,6 +11,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <deque>
 #include <memory>
 #include <string>
@@ -35,14 +36,19 @@ struct LinkLimits {
 };
 constexpr std::uint32_t kSlab = 1u << 20;
 
-/// Fixed for a queue pair's life. Time until a peer that does not answer is given up:
-/// (retries + 1) * 4.096 us * 2^timeout, about 1.9 s.
+/// Fixed for a queue pair's life.
 struct Tuning {
-  std::uint8_t timeout = 16;
-  std::uint8_t retries = 6;  ///< 7 would mean for ever on some devices
+  std::uint8_t timeout = 17;  ///< 4.096 us * 2^timeout without an answer, then it is tried again
+  std::uint8_t retries = 6;   ///< 7 would mean for ever on some devices
   std::uint8_t rnr_retries = 6;
   std::uint8_t hop_limit = 64;
   std::uint8_t traffic_class = 0;
+
+  /// How long the device bears a peer's device that does not answer. InfiniBand lets it take four
+  /// times as long.
+  std::chrono::nanoseconds patience() const;
+  /// With a patience of `silence`, or as little less as there is: at least half of it.
+  static Tuning bearing(std::chrono::milliseconds silence);
 };
 
 class VerbsMover final : public ring::Mover {

@@ -65,6 +65,18 @@ Tuning hasty() {
 
 }  // namespace
 
+TEST_CASE("a device bears what a peer may be silent, or half of it") {
+  using std::chrono::milliseconds;
+  for (const int silence : {100, 3000, 6000, 60'000, 600'000}) {
+    CAPTURE(silence);
+    const auto patience = Tuning::bearing(milliseconds{silence}).patience();
+    CHECK(patience <= milliseconds{silence});
+    CHECK(patience * 2 >= milliseconds{silence});
+  }
+  CHECK(Tuning::bearing(milliseconds{6000}).timeout == Tuning{}.timeout);
+  CHECK(Tuning{}.patience() > milliseconds{3500});
+}
+
 TEST_CASE("records arrive whole and in order, both ways, on every lane") {
   Calm device;
   Joined pair{*device.calls, small_limits(2)};

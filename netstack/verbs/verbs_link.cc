@@ -5,11 +5,6 @@
 #include "netstack/base/log.h"
 
 namespace shunt::verbs {
-namespace {
-
-constexpr std::chrono::seconds kSetUp{2};
-
-}  // namespace
 
 VerbsLink::VerbsLink(LinkContext& context, fabric::LinkSetup setup, const Hello& peer)
     : context_{context}, setup_{std::move(setup)}, peer_{peer} {
@@ -39,7 +34,7 @@ Result<std::unique_ptr<VerbsLink>> VerbsLink::start(LinkContext& context, fabric
     }
     link->setup_.send(encode(Propose{std::move(*terms)}));
   }
-  link->timer_ = context.loop.after(kSetUp, [self] {
+  link->timer_ = context.loop.after(context.patience(), [self] {
     self->fail({ETIMEDOUT, "verbs link set-up"});
   });
   return link;

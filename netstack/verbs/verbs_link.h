@@ -2,6 +2,8 @@
 // them. Streams asked for before it is up wait for that.
 #pragma once
 
+#include <algorithm>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -21,6 +23,11 @@ struct LinkContext {
   Budget own;      ///< memory that peers write
   Budget mirrors;  ///< memory that we send from
   std::vector<class VerbsLink*> links;
+
+  /// How long a link may be without what it needs: while it is set up, and when the port is down.
+  std::chrono::nanoseconds patience() const {
+    return std::max<std::chrono::nanoseconds>(std::chrono::seconds{2}, tuning.patience());
+  }
 };
 
 class VerbsLink final : public fabric::Link {

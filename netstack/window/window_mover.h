@@ -42,7 +42,7 @@ class WindowMover final : public ring::Mover {
   struct Options {
     std::uint32_t small = 1024;
     std::chrono::milliseconds beat{1000};
-    int lost_beats = 10;  ///< missed beats after which the peer counts as gone
+    int lost_beats = 6;  ///< missed beats after which the peer counts as gone
   };
   WindowMover(EventLoop& loop, Joined joined, Options options);
   ~WindowMover() override;

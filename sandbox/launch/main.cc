@@ -2,8 +2,9 @@
 //
 //   shunt-launch [--pod NAME] [--netns NAME] [--state DIR] [--pair unix|tcp] [--no-upgrade]
 //                [--no-loopback] [--fabrics LIST] [--node-address ADDRESS] [--window DIR]
-//                [--window-memory BYTES] [--verbs-memory BYTES] [--wait MILLISECONDS] [--key FILE]
-//                [--privileged] [--stats] [--debug] -- COMMAND [ARG...]
+//                [--window-memory BYTES] [--verbs-memory BYTES] [--wait MILLISECONDS]
+//                [--silence MILLISECONDS] [--key FILE] [--privileged] [--stats] [--debug] --
+//                COMMAND [ARG...]
 //
 // For tests and for comparing a program with and without supervision. Pods started with the same
 // --state are pods of one node. Without --netns a fresh namespace with only loopback is used.
@@ -58,8 +59,9 @@ struct Options {
       "usage: shunt-launch [--pod NAME] [--netns NAME] [--state DIR] [--pair unix|tcp]\n"
       "                    [--no-upgrade] [--no-loopback] [--fabrics LIST]\n"
       "                    [--node-address ADDRESS] [--window DIR] [--window-memory BYTES]\n"
-      "                    [--verbs-memory BYTES] [--wait MILLISECONDS] [--key FILE]\n"
-      "                    [--privileged] [--stats] [--debug] -- COMMAND [ARG...]\n",
+      "                    [--verbs-memory BYTES] [--wait MILLISECONDS]\n"
+      "                    [--silence MILLISECONDS] [--key FILE] [--privileged] [--stats] "
+      "[--debug] -- COMMAND [ARG...]\n",
       stderr);
   ::exit(125);
 }
@@ -123,6 +125,9 @@ Options parse(char** argv) {
       options.supervisor.fabrics.verbs.memory = ::strtoull(value().c_str(), nullptr, 10);
     } else if (word == "--wait") {
       options.supervisor.fabrics.wait =
+          config::Milliseconds{::strtol(value().c_str(), nullptr, 10)};
+    } else if (word == "--silence") {
+      options.supervisor.fabrics.silence =
           config::Milliseconds{::strtol(value().c_str(), nullptr, 10)};
     } else if (word == "--key") {
       options.supervisor.fabrics.key_file = value();

@@ -1,7 +1,7 @@
 // Two nodes, each with a device of its own, in two machines: streams between them, and what breaks
 // them. Runs on both at once:
 //
-//   scripts/rdma-guest --nodes 2 -- build/dev/netstack/verbs_two_nodes run|kill|down|deaf
+//   scripts/rdma-guest --nodes 2 -- build/dev/netstack/verbs_two_nodes run|kill|down|deaf|pause
 //
 //   run   4 MiB each way, byte by byte
 //   kill  the program of node 2 vanishes: node 1's link fails by itself, in time
@@ -11,6 +11,7 @@
 //         seconds). When the interface is up a new link of the same fabrics works
 //   deaf  node 2 hears nothing any more, node 1 hears it: neither gets an answer, and both links
 //         fail by that, in time; when it hears again a new link works
+//   pause node 2 hears nothing for as long as a link bears it: nothing fails, no byte is lost
 //
 // Environment: NODE (1 or 2), ADDRESS, PEER. The control connection is TCP on port 7499; that it
 // breaks as well is not taken notice of: only the device's word counts here.
@@ -323,6 +324,22 @@ int run(const std::string& mode) {
     if (!first) node.die_with_control_last();
     node.wait_until_alone();
     return node.until_over(std::chrono::seconds{30}) == ETIMEDOUT ? EXIT_SUCCESS : EXIT_FAILURE;
+  }
+  if (mode == "pause") {
+    constexpr std::chrono::milliseconds kBorne{
+        2800};  // README.md: three seconds, and our own delays
+    std::thread hears_again;
+    if (!first) {
+      set_deaf(true);
+      hears_again = std::thread{[kBorne] {
+        std::this_thread::sleep_for(kBorne);
+        set_deaf(false);
+      }};
+    }
+    node.transfer(kTotal);
+    if (hears_again.joinable()) hears_again.join();
+    std::printf("node %s: the link is still up\n", environment("NODE").c_str());
+    return EXIT_SUCCESS;
   }
   const bool deaf = mode == "deaf";
   if (!first) deaf ? set_deaf(true) : set_interface("down");
