@@ -6,7 +6,10 @@
 //   guest both [ADDR]         forks both, prints the client's lines and then the server's
 //
 // So nothing that differs between runs is printed: no time, pid, address, ephemeral port, size of a
-// partial read. ADDR is an address of the server. Every process ends within kGuestSeconds.
+// partial read. ADDR is an address of the server. Every process ends within guest_seconds().
+//
+// GUEST_SLOW in the environment says how many times slower than a real one the machine is (an
+// emulated one: 10 or more). What a guest bears or asks for in time is that many times as much.
 #pragma once
 
 #include <arpa/inet.h>
@@ -35,7 +38,13 @@
 #include <unistd.h>
 
 #define GUEST_UNUSED __attribute__((unused))
-enum { kGuestSeconds = 40 };
+
+GUEST_UNUSED static int guest_slow(void) {
+  const char* text = getenv("GUEST_SLOW");
+  const int times = text != NULL ? atoi(text) : 1;
+  return times < 1 ? 1 : times > 100 ? 100 : times;
+}
+GUEST_UNUSED static unsigned guest_seconds(void) { return 40 * (unsigned)guest_slow(); }
 
 /// Where the server is. `port` is 0 in a server that may choose; listen_at() fills it in.
 struct where {
@@ -291,7 +300,7 @@ GUEST_UNUSED static uint32_t next_number(uint64_t* state) {
 GUEST_UNUSED static pid_t in_child(void (*body)(int), int argument) {
   const pid_t pid = (pid_t)must("fork", fork());
   if (pid > 0) return pid;
-  alarm(kGuestSeconds);
+  alarm(guest_seconds());
   body(argument);
   _exit(0);
 }
@@ -321,7 +330,7 @@ GUEST_UNUSED static int guest_both(guest_half server, guest_half client, struct 
   const pid_t pid = (pid_t)must("fork", fork());
   if (pid == 0) {
     guest_role = "server";
-    alarm(kGuestSeconds);
+    alarm(guest_seconds());
     must("dup2", dup2(output, STDOUT_FILENO));
     close(port_pipe[0]);
     guest_ready_pipe = port_pipe[1];
@@ -337,7 +346,7 @@ GUEST_UNUSED static int guest_both(guest_half server, guest_half client, struct 
     const pid_t client_pid = (pid_t)must("fork", fork());
     if (client_pid == 0) {
       guest_role = "client";
-      alarm(kGuestSeconds);
+      alarm(guest_seconds());
       set_port(&at, port);
       client(at);
       _exit(0);
@@ -375,7 +384,7 @@ GUEST_UNUSED static int guest_main(int argc, char** argv, guest_half server, gue
   }
   if (strcmp(mode, "both") == 0) return guest_both(server, client, at);
   if (argc > 3) set_port(&at, (uint16_t)atoi(argv[3]));
-  alarm(kGuestSeconds);
+  alarm(guest_seconds());
   guest_role = strcmp(mode, "server") == 0 ? "server" : "client";
   (strcmp(mode, "server") == 0 ? server : client)(at);
   return 0;

@@ -52,7 +52,7 @@ def main():
     nodes = [f'across-{os.getpid()}-node{i}' for i in range(2)]
     pods = [f'across-{os.getpid()}-pod{i}' for i in range(2)]
     here = os.path.dirname(os.path.abspath(__file__))
-    patience = '--wait 5000' if fabric == 'verbs' else ''  # an emulated machine is slow
+    patience = '--wait 5000 --silence 60000' if fabric == 'verbs' else ''  # an emulated machine is slow
     try:
         make(nodes, pods)
         with tempfile.TemporaryDirectory(prefix='guests-across-') as state:

@@ -23,7 +23,7 @@ static uint64_t write_stream(int fd, uint64_t seed) {
 static void both_ways(int fd, uint64_t seed) {
   const pid_t pid = (pid_t)must("fork", fork());
   if (pid == 0) {
-    alarm(kGuestSeconds);
+    alarm(guest_seconds());
     const uint64_t sum = write_stream(fd, seed);
     must("shutdown", shutdown(fd, SHUT_WR));
     say("sent, sum %016llx", (unsigned long long)sum);
