@@ -183,9 +183,8 @@ const std::vector<Key>& table() {
           "For how long an address without a shim is not asked again, from 1s to 1h.",
           MEMBER(fabrics.forget), between<Milliseconds>(1s, 1h)),
       key("fabrics.silence",
-          "For how long nothing may be heard of a peer before its connections are reset, from 3s "
-          "to "
-          "10m. Shorter pauses of a node or a shim only delay them.",
+          "For how long a peer may be silent before its connections are reset, from 3s to 10m. "
+          "Shorter pauses of a node or a shim only delay them.",
           MEMBER(fabrics.silence), between<Milliseconds>(3s, 10min)),
       key("fabrics.key_file",
           "File with a key that all nodes share; empty means that shims prove themselves by the "

@@ -88,11 +88,12 @@ struct Timing {
   std::chrono::milliseconds decide{30'000};   ///< a peer that lets accept() wait longer is given up
   std::chrono::milliseconds forget{60'000};   ///< how long kNot holds
   std::chrono::milliseconds ping{2000};       ///< after so much silence, if used
-  std::chrono::milliseconds silence() const { return 3 * ping; }  ///< then the peer is given up
-  std::chrono::milliseconds recent{60'000};                       ///< what counts as recent use
-  std::chrono::milliseconds idle{300'000};  ///< an unused connection is closed
-  std::chrono::milliseconds redial{100};    ///< first pause after a loss; doubled each time
+  std::chrono::milliseconds recent{60'000};   ///< what counts as recent use
+  std::chrono::milliseconds idle{300'000};    ///< an unused connection is closed
+  std::chrono::milliseconds redial{100};      ///< first pause after a loss; doubled each time
   std::chrono::milliseconds redial_max{5000};
+  /// After so much the peer is given up.
+  std::chrono::milliseconds silence() const { return 3 * ping; }
 };
 
 struct Limits {
