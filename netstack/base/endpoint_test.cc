@@ -1,7 +1,9 @@
 #include "netstack/base/endpoint.h"
 
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 
 #include <array>
 #include <future>
@@ -14,6 +16,21 @@ using namespace shunt;
 namespace {
 std::span<const std::byte> bytes(const SockAddress& address) {
   return std::as_bytes(std::span{&address.storage, 1}).first(address.length);
+}
+
+// On loopback: only a machine that is busy makes anybody wait for the handshake.
+constexpr std::chrono::seconds kEnough{30};
+
+UniqueFd listen_on_loopback(int backlog) {
+  UniqueFd listener{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  const SockAddress any = to_sockaddr(*parse_endpoint("127.0.0.1:0"), AF_INET);
+  REQUIRE(::bind(listener.get(), any.get(), any.length) == 0);
+  REQUIRE(::listen(listener.get(), backlog) == 0);
+  return listener;
+}
+
+SockAddress address_of(const UniqueFd& listener) {
+  return to_sockaddr(*local_endpoint(listener.get()), AF_INET);
 }
 }  // namespace
 
@@ -59,19 +76,14 @@ TEST_CASE("loopback and unspecified are told in both families") {
 }
 
 TEST_CASE("accept and connect do not wait on blocking sockets") {
-  // On loopback: only a machine that is busy makes anybody wait for the handshake.
-  constexpr std::chrono::seconds kEnough{30};
   for (const auto way : {SocketCalls::Way::kBest, SocketCalls::Way::kTimer}) {
     SocketCalls calls{way};
-    const UniqueFd listener{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-    const SockAddress any = to_sockaddr(*parse_endpoint("127.0.0.1:0"), AF_INET);
-    REQUIRE(::bind(listener.get(), any.get(), any.length) == 0);
-    REQUIRE(::listen(listener.get(), 8) == 0);
+    const UniqueFd listener = listen_on_loopback(8);
     const auto none = calls.accept(listener.get(), 0);
     REQUIRE(!none);
     CHECK(none.error().number == EAGAIN);
 
-    const SockAddress there = to_sockaddr(*local_endpoint(listener.get()), AF_INET);
+    const SockAddress there = address_of(listener);
     const UniqueFd client{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     CHECK(calls.connect(client.get(), there.get(), there.length, kEnough));
     const auto accepted = calls.accept(listener.get(), 0);
@@ -91,11 +103,8 @@ TEST_CASE("accept and connect do not wait on blocking sockets") {
 TEST_CASE("a connect to somebody who takes nobody in ends as in progress") {
   for (const auto way : {SocketCalls::Way::kBest, SocketCalls::Way::kTimer}) {
     SocketCalls calls{way};
-    const UniqueFd full{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-    const SockAddress any = to_sockaddr(*parse_endpoint("127.0.0.1:0"), AF_INET);
-    REQUIRE(::bind(full.get(), any.get(), any.length) == 0);
-    REQUIRE(::listen(full.get(), 0) == 0);
-    const SockAddress there = to_sockaddr(*local_endpoint(full.get()), AF_INET);
+    const UniqueFd full = listen_on_loopback(0);
+    const SockAddress there = address_of(full);
     int last = 0;
     std::array<UniqueFd, 4> clients;
     for (UniqueFd& client : clients) {
@@ -110,11 +119,8 @@ TEST_CASE("a connect to somebody who takes nobody in ends as in progress") {
 
 TEST_CASE("what one thread made does not wait in another one either") {
   SocketCalls calls{SocketCalls::Way::kTimer};
-  const UniqueFd full{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-  const SockAddress any = to_sockaddr(*parse_endpoint("127.0.0.1:0"), AF_INET);
-  REQUIRE(::bind(full.get(), any.get(), any.length) == 0);
-  REQUIRE(::listen(full.get(), 0) == 0);
-  const SockAddress there = to_sockaddr(*local_endpoint(full.get()), AF_INET);
+  const UniqueFd full = listen_on_loopback(0);
+  const SockAddress there = address_of(full);
   std::array<UniqueFd, 4> clients;
   for (UniqueFd& client : clients)
     client = UniqueFd{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
@@ -132,6 +138,27 @@ TEST_CASE("what one thread made does not wait in another one either") {
   if (!in_time)
     for (const UniqueFd& client : clients) ::shutdown(client.get(), SHUT_RDWR);  // lets it out
   CHECK(last.get() == EINPROGRESS);
+}
+
+TEST_CASE("a thread that gets no timer makes no call that could wait") {
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    const rlimit none{0, 0};
+    SocketCalls calls{SocketCalls::Way::kTimer};
+    const UniqueFd listener = listen_on_loopback(8);
+    const SockAddress there = address_of(listener);
+    const UniqueFd client{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    const bool refused =
+        ::setrlimit(RLIMIT_SIGPENDING, &none) == 0 && !calls.ready() &&
+        calls.accept(listener.get(), 0).error().number == ENOBUFS &&
+        calls.connect(client.get(), there.get(), there.length, kEnough).error().number == ENOBUFS &&
+        calls.start_connect(client.get(), there.get(), there.length, kEnough).error == ENOBUFS;
+    ::_exit(refused ? 0 : 1);
+  }
+  int status = -1;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
 }
 
 TEST_CASE("a callable may own what cannot be copied") {

@@ -110,21 +110,15 @@ struct SocketCalls::Timer {
   ~Timer() { drop(); }
   Timer(const Timer&) = delete;
   Timer& operator=(const Timer&) = delete;
-  void arm(long nanoseconds) {
-    belong_to_caller();
+  void arm(long nanoseconds) const {
     const itimerspec when{{0, nanoseconds}, {0, nanoseconds}};
-    if (usable) ::timer_settime(timer, 0, &when, nullptr);
-  }
-
- private:
-  void drop() const {
-    if (usable) ::timer_delete(timer);
+    ::timer_settime(timer, 0, &when, nullptr);
   }
   // The object may have been made by another thread than the one that uses it; a signal for that
   // one would interrupt nothing here.
   void belong_to_caller() {
-    const pid_t self = ::gettid();
-    if (owner == self) return;
+    thread_local const pid_t self = ::gettid();
+    if (owner == self && usable) return;
     drop();
     owner = self;
     install_interrupt_handler();
@@ -137,6 +131,11 @@ struct SocketCalls::Timer {
     ::sigemptyset(&own);
     ::sigaddset(&own, interrupt_signal());
     ::pthread_sigmask(SIG_UNBLOCK, &own, nullptr);
+  }
+
+ private:
+  void drop() const {
+    if (usable) ::timer_delete(timer);
   }
 };
 
@@ -162,12 +161,18 @@ SocketCalls::SocketCalls(Way way) {
 
 SocketCalls::~SocketCalls() = default;
 
+bool SocketCalls::ready() {
+  timer_->belong_to_caller();
+  return timer_->usable;
+}
+
 Result<UniqueFd> SocketCalls::accept(int listener, int flags, SockAddress* peer) {
   if (ring_ != nullptr) {
     const int fd = ring_->accept(listener, flags | SOCK_CLOEXEC, peer);
     if (fd < 0) return Error{-fd, "accept"};
     return UniqueFd{fd};
   }
+  if (!ready()) return Error{ENOBUFS, "timer_create"};
   pollfd entry{listener, POLLIN, 0};
   if (::poll(&entry, 1, 0) == 0) return Error{EAGAIN, "accept"};
   timer_->arm(1'000'000);
@@ -182,6 +187,7 @@ Result<UniqueFd> SocketCalls::accept(int listener, int flags, SockAddress* peer)
 
 Status SocketCalls::connect(int socket, const sockaddr* address, socklen_t length,
                             std::chrono::microseconds patience) {
+  if (!ready()) return Error{ENOBUFS, "timer_create"};
   int error = 0;
   if (ring_ != nullptr) {
     error = -ring_->connect(socket, address, length, patience);
@@ -210,8 +216,9 @@ SocketCalls::Started SocketCalls::start_connect(int socket, const sockaddr* addr
   // The plain call, since io_uring would fetch SO_ERROR. It blocks only if somebody clears the flag
   // at this very moment; then the timer gets us out. A timer that is due before the next tick would
   // have to be given to the hardware, which is dear in a VM.
+  Started result{.error = ENOBUFS};
+  if (!ready()) return result;
   timer_->arm(50'000'000);
-  Started result;
   result.error = ::connect(socket, address, length) == 0 ? 0 : errno;
   timer_->arm(0);
   if (result.error == EINTR) result.error = EINPROGRESS;

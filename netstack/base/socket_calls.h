@@ -25,6 +25,10 @@ class SocketCalls {
   SocketCalls(const SocketCalls&) = delete;
   SocketCalls& operator=(const SocketCalls&) = delete;
 
+  /// Whether the calling thread has what interrupts its calls. Without (RLIMIT_SIGPENDING, which
+  /// others of the user use up, too) those below say ENOBUFS and do nothing, rather than wait.
+  bool ready();
+
   /// EAGAIN: no connection waits. The result is close-on-exec, plus SOCK_NONBLOCK from `flags`.
   /// `peer`: where the client's address goes; as accept(2) reports it.
   Result<UniqueFd> accept(int listener, int flags, SockAddress* peer = nullptr);

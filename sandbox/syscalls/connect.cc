@@ -189,7 +189,7 @@ Reply on_connect(Call& call) {
     return Later{};
   }
   const auto info = call.guest.info(call.fd());
-  if (!info || !call.guest.waiting()) return RunInKernel{};
+  if (!info || !call.guest.waiting() || !call.worker.calls.ready()) return RunInKernel{};
 
   // A port the program chose stays taken as long as its socket does; a fast one would not hold it.
   SockAddress bound;
