@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <array>
 
@@ -170,6 +171,37 @@ TEST_CASE("a pump moves every byte to a pipe and to a file, and ends with its so
     ::unlink(path.c_str());
     CHECK(received == sent);
   }
+}
+
+TEST_CASE("what nobody has come to read yet is not lost with the end of the source") {
+  EventLoop loop;
+  const std::string path = "/tmp/shunt-fifo-" + std::to_string(::getpid());
+  REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+  bool comes = true;
+  SUBCASE("a reader comes") {}
+  SUBCASE("none does") { comes = false; }
+  Pipe source{O_NONBLOCK};
+  auto to = std::make_shared<UniqueFd>(::open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC));
+  REQUIRE(to->valid());
+  bool done = false;
+  const Pump pump{loop, std::move(source.read), std::move(to), [&] { done = true; }};
+  REQUIRE(::write(source.write.get(), "text", 4) == 4);
+  source.write.reset();
+  for (int turns = 0; turns < 10; ++turns) loop.run_once(1);
+  const auto open_reader = [&] {
+    return UniqueFd{::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)};
+  };
+  std::array<char, 16> bytes{};
+  UniqueFd reader;
+  if (comes) {
+    reader = open_reader();
+    loop.run_once(1);
+    CHECK(::read(reader.get(), bytes.data(), bytes.size()) == 4);
+  }
+  while (!done) loop.run_once(100);
+  if (!comes) reader = open_reader();
+  ::unlink(path.c_str());
+  CHECK(::read(reader.get(), bytes.data(), bytes.size()) == 0);  // the end
 }
 
 TEST_CASE("the output of a program that ends well is taken") {

@@ -2,14 +2,27 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 
 namespace shunt {
 namespace {
 constexpr std::size_t kChunk = 64U << 10;  // the size of a pipe
 constexpr int kTurns = 16;                 // chunks before other descriptors get their turn
+constexpr std::chrono::seconds kToBeRead{1};
+
+/// Something is in this fifo, and with our end it may be lost.
+bool holds_something(const UniqueFd& fifo) {
+  struct stat status {};
+  int unread = 0;
+  return ::fstat(fifo.get(), &status) == 0 && S_ISFIFO(status.st_mode) &&
+         (::fcntl(fifo.get(), F_GETFL) & O_ACCMODE) == O_RDWR &&
+         ::ioctl(fifo.get(), FIONREAD, &unread) == 0 && unread > 0;
+}
 }  // namespace
 
 Pump::Pump(EventLoop& loop, UniqueFd from, std::shared_ptr<UniqueFd> to, std::function<void()> done)
@@ -91,6 +104,21 @@ Pump::Step Pump::move_copying() {
 void Pump::finish() {
   loop_.forget(std::exchange(watch_, 0));
   from_.reset();
+  end_when_read(EventLoop::Clock::now() + kToBeRead, std::chrono::milliseconds{1});
+}
+
+// Nothing wakes a writer when a pipe that has room gets empty.
+void Pump::end_when_read(EventLoop::Clock::time_point until, std::chrono::milliseconds pause) {
+  const bool shared = to_.use_count() > 1;  // who is last waits
+  if (shared || !holds_something(*to_) || EventLoop::Clock::now() >= until) return end();
+  constexpr std::chrono::milliseconds kLongest{20};
+  watch_ = loop_.after(pause, [this, until, next = std::min(2 * pause, kLongest)] {
+    watch_ = 0;
+    end_when_read(until, next);
+  });
+}
+
+void Pump::end() {
   to_.reset();
   const auto done = std::move(done_);
   if (done) done();

@@ -15,7 +15,9 @@ class Pump {
  public:
   /// `from` must be non-blocking; `to` must be non-blocking or a regular file. Both are closed at
   /// the end. `done` is called once, at end of file or when either side fails; it may destroy the
-  /// pump.
+  /// pump. What is in a fifo `to` that is open for both (fifo(7)) gets a second to be read first:
+  /// clients open theirs in the background and give it up once the process is deleted, and what
+  /// nobody has opened goes with our end.
   Pump(EventLoop& loop, UniqueFd from, std::shared_ptr<UniqueFd> to, std::function<void()> done);
   ~Pump();
   Pump(const Pump&) = delete;
@@ -28,6 +30,8 @@ class Pump {
   Step move_copying();
   void wait_for(bool source);
   void finish();
+  void end_when_read(EventLoop::Clock::time_point until, std::chrono::milliseconds pause);
+  void end();
 
   EventLoop& loop_;
   UniqueFd from_;
