@@ -165,17 +165,18 @@ class Bed:
         return {"connect": 1e6 * result["seconds"] / result["operations"],
                 "connect cpu": 1e6 * result["cpu"] / result["operations"]}
 
-    def data_in_turns(self, variant, seconds=0.01):
-        """Round trips and streams on connections that last a moment. In many rounds of it two variants
-        that hardly differ can be told apart to half a percent, on a machine that is not idle, too.
+    def data_in_turns(self, variant, seconds=0.01, streams=("stream",)):
+        """Round trips and streams on connections that last a moment: "stream" is what the client
+        writes, "download" what the server does. In many rounds of it two variants that hardly differ can be told apart to half a percent, on a machine that is not idle, too.
         Buffers that grow by themselves need some 20 ms to do so."""
         found = {}
         for size in (64, 1024):
             result = self.short_turn(variant, "echo", "serve", size, seconds)
             found[f"echo {size}"] = 1e6 * result["seconds"] / result["operations"]
-        for size in (65536, 64):
-            result = self.short_turn(variant, "stream", "serve", size, seconds)
-            found[f"stream {size}"] = result["bytes"] / result["seconds"] / GB
+        for what in streams:
+            for size in (65536, 64):
+                result = self.short_turn(variant, what, "serve", size, seconds)
+                found[f"{what} {size}"] = result["bytes"] / result["seconds"] / GB
         return found
 
     def held(self, variant, count, idle_seconds=0):

@@ -6,6 +6,7 @@
 //   load keep ADDRESS                         accept and keep everything
 //   load echo ADDRESS BYTES SECONDS           send, wait for as much, again
 //   load stream ADDRESS BYTES SECONDS         write in pieces of that many bytes
+//   load download ADDRESS BYTES SECONDS       read what the server writes in such pieces
 //   load connect ADDRESS SECONDS              connect, one byte to and fro, close
 //   load hold ADDRESS COUNT FIFO              hold connections until somebody had the fifo open
 //   load memcached ADDRESS CLIENTS SECONDS    "get" on that many connections, one request each
@@ -37,12 +38,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { kEcho = 'e', kSink = 's', kBuffer = 1 << 16, kBacklog = 1024 };
+enum { kEcho = 'e', kSink = 's', kSource = 'd', kBuffer = 1 << 16, kBacklog = 1024 };
 
 // What a client of `serve` sends first.
 struct Order {
   uint32_t kind;
-  uint32_t bytes;  // of a message, for kEcho
+  uint32_t bytes;  // of a message, for kEcho and kSource
+  uint32_t milliseconds;  // for kSource
 };
 
 struct Address {
@@ -146,11 +148,26 @@ static void wait_at_gate(void) {
   close(fd);
 }
 
+// Returns how many pieces.
+static uint64_t put_for(int fd, uint32_t bytes, double seconds) {
+  uint64_t count = 0;
+  double end = now() + seconds;
+  do {
+    for (int i = 0; i < 64; i++, count++) put(fd, buffer, bytes);  // the clock is not read for each
+  } while (now() < end);
+  shutdown(fd, SHUT_WR);
+  return count;
+}
+
 static void serve_one(int fd, const struct Address* at) {
   struct Order order;
   if (!get(fd, &order, sizeof order)) return;
+  if (order.bytes > kBuffer) errx(1, "message too large");
+  if (order.kind == kSource) {
+    put_for(fd, order.bytes, 1e-3 * order.milliseconds);
+    return;
+  }
   if (order.kind == kEcho) {
-    if (order.bytes > kBuffer) errx(1, "message too large");
     no_delay(fd, at);
     while (get(fd, buffer, order.bytes)) put(fd, buffer, order.bytes);
     return;
@@ -224,7 +241,7 @@ static void hold(const struct Address* to, int count, const char* fifo) {
 }
 
 static void echo(const struct Address* to, uint32_t bytes, double seconds) {
-  struct Order order = {kEcho, bytes};
+  struct Order order = {kEcho, bytes, 0};
   int fd = dial(to);
   no_delay(fd, to);
   put(fd, &order, sizeof order);
@@ -243,18 +260,27 @@ static void echo(const struct Address* to, uint32_t bytes, double seconds) {
 }
 
 static void stream(const struct Address* to, uint32_t bytes, double seconds) {
-  struct Order order = {kSink, 0};
+  struct Order order = {kSink, 0, 0};
   int fd = dial(to);
   put(fd, &order, sizeof order);
-  uint64_t count = 0, total = 0;
-  double begin = now(), end = begin + seconds;
-  do {
-    for (int i = 0; i < 64; i++, count++) put(fd, buffer, bytes);
-  } while (now() < end);
-  shutdown(fd, SHUT_WR);
+  uint64_t total = 0;
+  double begin = now();
+  uint64_t count = put_for(fd, bytes, seconds);
   if (!get(fd, &total, sizeof total)) errx(1, "closed by the server");
   if (total != count * bytes) errx(1, "%lu bytes sent, %lu received", count * bytes, total);
   report(count, total, now() - begin);  // until all has arrived
+}
+
+static void download(const struct Address* to, uint32_t bytes, double seconds) {
+  struct Order order = {kSource, bytes, (uint32_t)(1e3 * seconds)};
+  int fd = dial(to);
+  put(fd, &order, sizeof order);
+  uint64_t total = 0;
+  double begin = now();
+  for (ssize_t n; (n = read(fd, buffer, kBuffer)) != 0; total += (uint64_t)n)
+    if (n < 0) err(1, "read");
+  if (total == 0 || total % bytes != 0) errx(1, "%lu bytes received", total);
+  report(total / bytes, total, now() - begin);
 }
 
 static void connects(const struct Address* to, double seconds) {
@@ -339,6 +365,7 @@ static int client_or_server(int argc, char** argv) {
   if (number <= 0) errx(2, "%s: no such number", argv[3]);
   if (!strcmp(what, "echo")) return echo(&address, (uint32_t)number, seconds), 0;
   if (!strcmp(what, "stream")) return stream(&address, (uint32_t)number, seconds), 0;
+  if (!strcmp(what, "download")) return download(&address, (uint32_t)number, seconds), 0;
   if (!strcmp(what, "memcached")) return memcached(&address, number, seconds), 0;
   errx(2, "%s: no such mode", what);
 }

@@ -19,6 +19,7 @@ SUMMARY = "two pods of a node: round trips, streams, connects, Redis, nginx, mem
 # Seconds of a turn where the scheduler chooses CPUs. Ratios of turns of 10 ms were anything between
 # 0.8 and 1.2 there, from run to run; probably both ends have not found their CPUs yet.
 SETTLED = 0.1
+BOTH_WAYS = ("stream", "download")
 HELD = 10000  # connections that one pod holds at once
 PORTS = {**bed.PORTS, "redis": 6379, "nginx": 8080, "memcached": 11211}
 
@@ -157,6 +158,8 @@ def _socket_measures(one_cpu):
         Measure("echo 1024", "round trip, 1 KiB", "µs", list(trip)),
         Measure("stream 65536", "stream, 64 KiB writes", "GB/s", large),
         Measure("stream 64", "stream, 64 B writes", "GB/s", small),
+        Measure("download 65536", "download, 64 KiB writes", "GB/s", list(large)),
+        Measure("download 64", "download, 64 B writes", "GB/s", list(small)),
     ]
 
 
@@ -205,11 +208,11 @@ def _measure(bench, pods, where, one_cpu):
     seconds = bench.pick(1.0, 0.3)
     bench.compare(f"sockets, {where}",
                   turns((RUNC, SHUNT, TCP_PAIR, LIMIT),
-                        lambda v: pods.data_in_turns(v, 0.03 if one_cpu else SETTLED)),
+                        lambda v: pods.data_in_turns(v, 0.03 if one_cpu else SETTLED, BOTH_WAYS)),
                   _socket_measures(one_cpu),
                   rounds=bench.pick(120, 40) if one_cpu else bench.pick(40, 15))
     bench.compare(f"CPU time of pods and shims, {where}",
-                  turns((RUNC, SHUNT, TCP_PAIR, LIMIT), lambda v: pods.data_cpu(v, seconds)),
+                  turns((RUNC, SHUNT, TCP_PAIR, LIMIT),  lambda v: pods.data_cpu(v, seconds)),
                   bed.data_cpu_measures([Bar(SHUNT, against=RUNC, at_most=0.20)]))
     bench.compare(f"connections as short as can be, {where}",
                   turns((RUNC, SHUNT, EVERY, TCP_PAIR, LIMIT), lambda v: pods.connects(v, seconds)),
