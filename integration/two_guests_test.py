@@ -41,10 +41,7 @@ class TwoGuests(unittest.TestCase):
         self.assertFalse(fabrics.FAST & set(ways))
 
     def test_verbs(self):
-        offered = fabrics.offered(self.one, self.two, None, ("verbs",), WAIT)
-        if not offered:
-            self.skipTest("this build carries no connections over verbs")
-        packets, octets, ways = self.talk(offered["verbs"])
+        packets, octets, ways = self.talk(fabrics.configuration("verbs", wait=WAIT))
         print(f"\nRDMA packets sent {packets}, bytes into the overlay {octets}, connections {ways}")
         self.assertGreater(packets, 1000)
         self.assertGreater(ways["over-verbs"], 100)
