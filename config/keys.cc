@@ -14,6 +14,7 @@ namespace {
 using namespace std::chrono_literals;
 constexpr std::uint64_t kKiB = 1024;
 constexpr std::uint64_t kMiB = 1024 * kKiB;
+constexpr std::uint64_t kGiB = 1024 * kMiB;
 
 const auto kAnything = [](const auto&) -> Verdict { return Done{}; };
 
@@ -207,7 +208,7 @@ const std::vector<Key>& table() {
           MEMBER(fabrics.window.directory), absolute_or_empty),
       key("fabrics.window.memory",
           "Most memory that the windows of one pod may take, from 1MiB to 64GiB.",
-          MEMBER(fabrics.window.memory), between<std::uint64_t>(kMiB, 64 * 1024 * kMiB)),
+          MEMBER(fabrics.window.memory), between<std::uint64_t>(kMiB, 64 * kGiB)),
       key("fabrics.verbs.device", "RDMA device; empty means the one on the way to the peer.",
           MEMBER(fabrics.verbs.device), kAnything),
       key("fabrics.verbs.gid_index",
@@ -215,7 +216,7 @@ const std::vector<Key>& table() {
           MEMBER(fabrics.verbs.gid_index), between<std::int32_t>(-1, 255)),
       key("fabrics.verbs.memory",
           "Most memory that one pod registers with the device, from 1MiB to 64GiB.",
-          MEMBER(fabrics.verbs.memory), between<std::uint64_t>(kMiB, 64 * 1024 * kMiB)),
+          MEMBER(fabrics.verbs.memory), between<std::uint64_t>(kMiB, 64 * kGiB)),
       key("fabrics.verbs.queue_pairs", "Queue pairs for each peer, from 1 to 64.",
           MEMBER(fabrics.verbs.queue_pairs), between<std::uint32_t>(1, 64)),
       key("fabrics.verbs.streams",
