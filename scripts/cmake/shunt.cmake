@@ -4,10 +4,18 @@
 #   shunt_test(NAME SOURCES... [LINK ...])     doctest cases, each a ctest of its own, label "unit"
 #   shunt_fuzz(NAME SOURCE [LINK ...])         a libFuzzer binary (preset fuzz); `ctest` does not run it
 
+# What one clone has compiled another one finds: ccache sees paths below the source directory as relative.
+# Reports of sanitizers name files, but the directory above them may be that of the clone that compiled
+# first; debuggers need the right one.
 find_program(CCACHE ccache)
 if(CCACHE)
-  set(CMAKE_C_COMPILER_LAUNCHER ${CCACHE})
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+  set(launcher ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${PROJECT_SOURCE_DIR})
+  if(SHUNT_SANITIZE)
+    list(APPEND launcher CCACHE_NOHASHDIR=1)
+  endif()
+  list(APPEND launcher ${CCACHE})
+  set(CMAKE_C_COMPILER_LAUNCHER ${launcher})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${launcher})
 endif()
 
 find_package(doctest REQUIRED)
