@@ -43,8 +43,9 @@ class TwoGuests(unittest.TestCase):
     def test_verbs(self):
         packets, octets, ways = self.talk(fabrics.configuration("verbs", wait=WAIT))
         print(f"\nRDMA packets sent {packets}, bytes into the overlay {octets}, connections {ways}")
-        self.assertGreater(packets, 1000)
-        self.assertGreater(ways["over-verbs"], 100)
+        # Of some 105; how many packets more depends on how far iperf3 comes in its time.
+        self.assertGreater(ways["over-verbs"], 80)
+        self.assertGreater(packets, 4 * ways["over-verbs"])
         # What is left for the overlay is the setting up.
         self.assertLess(octets, 1 << 20)
 
