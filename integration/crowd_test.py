@@ -28,7 +28,7 @@ class Crowd(TwoNodes):
         """1,000 streams with a MiB each, and nobody reads: the shims hold what they may and no more."""
         options = ('--window-memory', str(MEMORY))
         server, client = self.pair(options, options, 'window')
-        self.assertEqual(client.ask('new')[0], 'hello')
+        self.assertEqual(client.ask('fast', 40)[0], 'hello')
         before = [memory(half) for half in (server, client)]
         self.assertEqual(client.ask(f'block 1000 {MIB}', 120)[0], 'blocked')
         after = [memory(half) for half in (server, client)]

@@ -61,7 +61,7 @@ class Cut(TwoNodes):
 
     def cut(self, fabric, cut, mend):
         server, client = self.pair(DEBUG, DEBUG, fabric)
-        self.assertEqual(client.ask('new')[0], 'hello')
+        self.assertEqual(client.ask('fast', 40)[0], 'hello')
         begin = time.monotonic()
         cut()
         if fabric == 'host':
@@ -148,7 +148,7 @@ class Strangers(TwoNodes):
     def test_garbage_from_the_address_of_a_peer(self):
         """The peer's own connection does not suffer from what somebody else in its pod does."""
         _, client = self.pair()
-        self.assertEqual(client.ask('new')[0], 'hello')
+        self.assertEqual(client.ask('fast', 40)[0], 'hello')
         count = 60
         stranger = Stranger(self, 'call', across.PODS[0], str(count))
         for _ in range(count):
@@ -170,8 +170,7 @@ class Listeners(TwoNodes):
         self.assertEqual(server.line(), 'ready')
         client = self.half(0, 'client', across.PODS[1], '7000', fabric=fabric)
         self.assertEqual(client.line(), 'ready')
-        for _ in range(3):  # the first one may come before the shims know each other
-            self.assertEqual(client.ask('quiet')[0], 'connected')
+        self.assertEqual(client.ask('fast quiet', 40)[0], 'connected')
         client.tell('hear')
         server.tell('close')
         self.assertEqual(server.line(), 'closed')
@@ -195,7 +194,7 @@ class Memory(TwoNodes):
         """Streams that nobody reads hold all of it: new connections are the kernel's, old ones go on."""
         options = ('--window-memory', str(1 << 20))
         server, client = self.pair(options, options, 'window')
-        self.assertEqual(client.ask('new')[0], 'hello')
+        self.assertEqual(client.ask('fast', 40)[0], 'hello')
         self.assertEqual(client.ask(f'block 200 {1 << 20}', 60)[0], 'blocked')
         what, seconds = client.ask('new')
         self.assertEqual(what, 'hello')

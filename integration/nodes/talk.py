@@ -74,6 +74,13 @@ def hello(connection):
     return connection.recv(16).decode() or 'end'
 
 
+def is_kernels(connection):
+    """Whether this is a TCP connection of the pod, as connect(2) made it."""
+    inode = os.fstat(connection.fileno()).st_ino
+    with open('/proc/net/tcp', encoding='ascii') as lines:
+        return str(inode) in (line.split()[9] for line in lines)
+
+
 def block(connection, most):
     """Sends until nothing more goes or so many bytes are under way; to a receiver that is silent."""
     connection.setblocking(False)
@@ -89,6 +96,7 @@ def client(address, port):
     """Of a line of input the first word says what to do, and what becomes of that is a line of output:
 
     new          connects, says hello, keeps the connection
+    fast [quiet] the same (or quiet) again and again, until the connection is not the kernel's; forgets the others
     talk [I]     says hello on the last connection, or on the one of this number
     quiet        connects only
     bound        connects from a port that the program has chosen, and waits for something
@@ -98,12 +106,23 @@ def client(address, port):
     drop         closes all but the first
     """
     print('ready', flush=True)
-    kept = []
+    kept, slow = [], []
 
     def connect():
         kept.append(socket.create_connection((address, int(port))))
         kept[-1].settimeout(30)
         return kept[-1]
+
+    def fast(first='new'):
+        """Before the shims know each other connections are the kernel's. None is closed: one that follows one
+        that was closed is short-lived."""
+        end = time.monotonic() + 30
+        while (said := actions[first]()) in ('hello', 'connected') and is_kernels(kept[-1]):
+            if time.monotonic() > end:
+                return 'slow'
+            slow.append(kept.pop())
+            time.sleep(0.1)
+        return said
 
     def blocked(count, most):
         for _ in range(int(count)):
@@ -131,7 +150,8 @@ def client(address, port):
             kept.pop().close()
         return 'dropped'
 
-    actions = {'new': lambda: hello(connect()), 'talk': lambda which=-1: hello(kept[int(which)]),
+    actions = {'new': lambda: hello(connect()), 'fast': fast,
+               'talk': lambda which=-1: hello(kept[int(which)]),
                'quiet': lambda: connect() and 'connected', 'hear': lambda: kept[-1].recv(16).decode() or 'end',
                'block': blocked, 'drop': drop, 'early': early, 'bound': bound}
     for line in sys.stdin:
@@ -145,6 +165,7 @@ def client(address, port):
 
 
 PIECE = bytes(64 << 10)
+BUSY_PROCESSES = 5  # each with as many connections
 
 
 def sink(port, count, seconds):
@@ -177,7 +198,9 @@ def sink(port, count, seconds):
 
 
 def crowd(address, port, count):
-    """One connection that sends without end, and others that send a piece when the last one has arrived."""
+    """One connection that sends without end, and others that send a piece when the last one has arrived. Those are
+    dealt to several processes: where CPUs are scarce, they are not to be silent for want of one while the hog has one
+    to itself."""
     busy = [socket.create_connection((address, int(port))) for _ in range(int(count))]
     for connection in busy:
         connection.sendall(b'b')
@@ -187,8 +210,11 @@ def crowd(address, port, count):
     if os.fork() == 0:
         while True:
             hog.sendall(PIECE * 16)
+    turn = 0
+    while turn < BUSY_PROCESSES - 1 and os.fork() != 0:
+        turn += 1
     poll = select.epoll()
-    by_number = {connection.fileno(): connection for connection in busy}
+    by_number = {connection.fileno(): connection for connection in busy[turn::BUSY_PROCESSES]}
     for number in by_number:
         poll.register(number, select.EPOLLIN)
     try:
@@ -207,13 +233,12 @@ CONNECT = 362  # of i386
 
 
 def escape(address, port, victim, victim_port):
-    for i in range(3):  # the first one may come before the shims know each other
-        connection = socket.create_connection((address, int(port)), timeout=10)
-        connection.sendall(b'hello')
-        assert connection.recv(16) == b'hello'
+    kept = []
+    while not kept or is_kernels(kept[-1]):  # the first one may come before the shims know each other
         time.sleep(0.2)
-        if i < 2:
-            connection.close()
+        kept.append(socket.create_connection((address, int(port)), timeout=10))
+        assert hello(kept[-1]) == 'hello'
+    connection = kept[-1]
     low = mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x40,  # MAP_32BIT
                     prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
     low[:len(CALL)] = CALL
