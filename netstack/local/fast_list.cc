@@ -4,21 +4,106 @@
 #include <linux/unix_diag.h>
 #include <netinet/tcp.h>
 
+#include <algorithm>
 #include <cstring>
 #include <set>
-#include <unordered_map>
+#include <string>
 #include <utility>
 
+#include "netstack/base/netlink.h"
 #include "netstack/local/tcp_diag.h"
 
 namespace shunt::local {
 namespace {
 
+// What the kernel tells of the sockets in the private namespace, which may be very many: both ends
+// of every fast connection of the node. So few and large blocks of memory, which go back whole.
 struct Raw {
-  std::string name;
-  std::uint32_t peer = 0;
-  unix_diag_rqlen queues{};
+  std::uint32_t inode = 0;
+  std::uint32_t peer = 0;  // inode
+  std::uint32_t unread = 0;
+  std::uint32_t unsent = 0;
+  std::uint32_t name = 0;  // where it starts in Dump::names
+  std::uint32_t length = 0;
 };
+
+struct Dump {
+  std::vector<Raw> sockets;  // by inode
+  std::string names;
+
+  std::string_view name(const Raw& raw) const {
+    return std::string_view{names}.substr(raw.name, raw.length);
+  }
+  const Raw* find(std::uint32_t inode) const {
+    const auto at = std::lower_bound(sockets.begin(), sockets.end(), inode,
+                                     [](const Raw& raw, std::uint32_t i) { return raw.inode < i; });
+    return at == sockets.end() || at->inode != inode ? nullptr : &*at;
+  }
+};
+
+Result<Dump> dump_unix(NetlinkSocket& socket) {
+  unix_diag_req query{};
+  query.sdiag_family = AF_UNIX;
+  query.udiag_states = 1U << TCP_ESTABLISHED;
+  query.udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN;
+  NetlinkMessage message{SOCK_DIAG_BY_FAMILY, NLM_F_DUMP};
+  message.body(query);
+
+  Dump dump;
+  const Status asked = socket.request(message, [&](std::uint16_t, auto payload) {
+    unix_diag_msg header{};
+    if (payload.size() < sizeof header) return;
+    std::memcpy(&header, payload.data(), sizeof header);
+    if (header.udiag_ino == 0) return;
+    Raw raw;
+    raw.inode = header.udiag_ino;
+    for_each_attribute(payload.subspan(sizeof header), [&](std::uint16_t type, auto value) {
+      const char* text = reinterpret_cast<const char*>(value.data());
+      unix_diag_rqlen queues{};
+      if (type == UNIX_DIAG_NAME && value.size() > 1 && text[0] == '\0') {
+        raw.name = static_cast<std::uint32_t>(dump.names.size());
+        raw.length = static_cast<std::uint32_t>(value.size() - 1);
+        dump.names.append(text + 1, raw.length);
+      }
+      if (type == UNIX_DIAG_PEER && value.size() == sizeof raw.peer)
+        std::memcpy(&raw.peer, value.data(), sizeof raw.peer);
+      if (type == UNIX_DIAG_RQLEN && value.size() == sizeof queues) {
+        std::memcpy(&queues, value.data(), sizeof queues);
+        raw.unread = queues.udiag_rqueue;
+        raw.unsent = queues.udiag_wqueue;
+      }
+    });
+    dump.sockets.push_back(raw);
+  });
+  if (!asked) return asked.error();
+  std::sort(dump.sockets.begin(), dump.sockets.end(),
+            [](const Raw& left, const Raw& right) { return left.inode < right.inode; });
+  return dump;
+}
+
+/// The client's end by its own name, the server's by that of its peer.
+std::optional<FastEntry> entry_of(const Dump& dump, const Raw& raw,
+                                  std::optional<std::uint64_t> wanted) {
+  FastEntry entry;
+  entry.inode = raw.inode;
+  entry.unread = raw.unread;
+  entry.unsent = raw.unsent;
+  const Raw* client = &raw;
+  if (const auto netns = client_netns_of(dump.name(raw))) {
+    entry.is_client = true;
+    entry.netns = *netns;
+  } else if (const auto mailbox = decode_mailbox(dump.name(raw))) {
+    client = dump.find(raw.peer);
+    entry.netns = mailbox->netns;
+  } else {
+    return std::nullopt;
+  }
+  if (client == nullptr || (wanted && entry.netns != *wanted)) return std::nullopt;
+  auto name = decode(dump.name(*client));
+  if (!name) return std::nullopt;
+  entry.name = std::move(*name);
+  return entry;
+}
 
 Endpoint endpoint_of(int family, const __be32 (&address)[4], __be16 port) {
   Endpoint result;
@@ -55,6 +140,8 @@ Status list_tcp(NetlinkSocket& socket, std::vector<FastEntry>& result) {
     ends.push_back(std::move(entry));
   });
   if (!asked) return asked;
+  std::sort(ends.begin(), ends.end(),
+            [](const FastEntry& left, const FastEntry& right) { return left.inode < right.inode; });
   for (FastEntry& entry : ends) {
     FastName& name = entry.name;
     entry.is_client = mailboxes.contains(name.server) ||
@@ -68,57 +155,14 @@ Status list_tcp(NetlinkSocket& socket, std::vector<FastEntry>& result) {
 
 }  // namespace
 
-Result<std::vector<FastEntry>> list_fast_sockets() {
+Result<std::vector<FastEntry>> list_fast_sockets(std::optional<std::uint64_t> netns) {
   auto socket = NetlinkSocket::open(NETLINK_SOCK_DIAG);
   if (!socket) return socket.error();
-  unix_diag_req query{};
-  query.sdiag_family = AF_UNIX;
-  query.udiag_states = 1U << TCP_ESTABLISHED;
-  query.udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN;
-  NetlinkMessage message{SOCK_DIAG_BY_FAMILY, NLM_F_DUMP};
-  message.body(query);
-
-  std::unordered_map<std::uint32_t, Raw> sockets;  // by inode
-  const Status asked = socket->request(message, [&](std::uint16_t, auto payload) {
-    unix_diag_msg header{};
-    if (payload.size() < sizeof header) return;
-    std::memcpy(&header, payload.data(), sizeof header);
-    Raw raw;
-    for_each_attribute(payload.subspan(sizeof header), [&](std::uint16_t type, auto value) {
-      const char* text = reinterpret_cast<const char*>(value.data());
-      if (type == UNIX_DIAG_NAME && value.size() > 1 && text[0] == '\0')
-        raw.name.assign(text + 1, value.size() - 1);
-      if (type == UNIX_DIAG_PEER && value.size() == sizeof raw.peer)
-        std::memcpy(&raw.peer, value.data(), sizeof raw.peer);
-      if (type == UNIX_DIAG_RQLEN && value.size() == sizeof raw.queues)
-        std::memcpy(&raw.queues, value.data(), sizeof raw.queues);
-    });
-    if (header.udiag_ino != 0) sockets.emplace(header.udiag_ino, std::move(raw));
-  });
-  if (!asked) return asked.error();
-
+  const auto dump = dump_unix(*socket);
+  if (!dump) return dump.error();
   std::vector<FastEntry> result;
-  for (const auto& [inode, raw] : sockets) {
-    FastEntry entry;
-    entry.inode = inode;
-    entry.unread = raw.queues.udiag_rqueue;
-    entry.unsent = raw.queues.udiag_wqueue;
-    if (auto name = decode(raw.name)) {
-      entry.name = std::move(*name);
-      entry.is_client = true;
-      entry.netns = entry.name.client_netns;
-    } else if (const auto mailbox = decode_mailbox(raw.name)) {
-      const auto peer = sockets.find(raw.peer);
-      if (peer == sockets.end()) continue;
-      auto theirs = decode(peer->second.name);
-      if (!theirs) continue;
-      entry.name = std::move(*theirs);
-      entry.netns = mailbox->netns;
-    } else {
-      continue;
-    }
-    result.push_back(std::move(entry));
-  }
+  for (const Raw& raw : dump->sockets)
+    if (auto entry = entry_of(*dump, raw, netns)) result.push_back(std::move(*entry));
   if (const Status listed = list_tcp(*socket, result); !listed) return listed.error();
   return result;
 }

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
+#include <optional>
 #include <vector>
 
-#include "netstack/base/netlink.h"
+#include "netstack/base/result.h"
 #include "netstack/local/fast_name.h"
 
 namespace shunt::local {
@@ -19,7 +19,10 @@ struct FastEntry {
   std::uint32_t unsent = 0;  ///< bytes written that the peer has not read
 };
 
-/// Call it inside the private namespace. Ends nobody has accepted yet are not listed.
-Result<std::vector<FastEntry>> list_fast_sockets();
+/// Call it inside the private namespace. Ends nobody has accepted yet are not listed. `netns`: only
+/// ends of kind unix that belong to this network namespace (inode), and all of kind tcp. In the
+/// order of their inodes, which is mostly that of their births, first those of kind unix. About
+/// 1 µs for each fast socket of the node and 1 µs for each that is listed.
+Result<std::vector<FastEntry>> list_fast_sockets(std::optional<std::uint64_t> netns = std::nullopt);
 
 }  // namespace shunt::local

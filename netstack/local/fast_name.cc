@@ -59,6 +59,12 @@ std::optional<std::string> encode(const FastName& name) {
   return text;
 }
 
+std::optional<std::uint64_t> client_netns_of(std::string_view text) {
+  std::uint64_t netns = 0;
+  if (!take(text, kFast) || !take_number(text, netns)) return std::nullopt;
+  return netns;
+}
+
 std::optional<FastName> decode(std::string_view text) {
   FastName name;
   if (!take(text, kFast) || !take_number(text, name.client_netns) || !take(text, ":") ||
@@ -81,17 +87,15 @@ std::optional<FastName> decode(std::string_view text) {
   const auto arrow = text.find('>');
   if (arrow == std::string_view::npos) return std::nullopt;
   std::string_view server = text.substr(arrow + 1);
-  std::string_view service;
+  std::optional<std::string_view> service;
   if (const auto equals = server.find('='); equals != std::string_view::npos) {
     service = server.substr(equals + 1);
     server = server.substr(0, equals);
     if (service == server) return std::nullopt;  // one connection, one name
-  } else {
-    service = server;
   }
   const auto client_end = parse_endpoint(text.substr(0, arrow));
   const auto server_end = parse_endpoint(server);
-  const auto service_end = parse_endpoint(service);
+  const auto service_end = service ? parse_endpoint(*service) : server_end;
   if (!client_end || !server_end || !service_end) return std::nullopt;
   name.client = *client_end;
   name.server = *server_end;

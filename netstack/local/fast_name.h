@@ -41,6 +41,8 @@ struct FastName {
 /// Empty if it does not fit into an AF_UNIX name (long IPv6 addresses with a service address).
 std::optional<std::string> encode(const FastName& name);
 std::optional<FastName> decode(std::string_view text);
+/// Its first field alone; the rest is not looked at. For those who sort many names by it.
+std::optional<std::uint64_t> client_netns_of(std::string_view text);
 
 /// Mailbox of one listener: `shunt!4026532202:80`. See mailbox.h.
 std::string mailbox_name(std::uint64_t server_netns, std::uint16_t port, int family);

@@ -21,6 +21,7 @@ TEST_CASE("a fast name reads as the connection it stands for") {
   name.server_family = AF_INET6;
   name.service = *parse_endpoint("198.18.9.9:8080");
   CHECK(encode(name) == "shunt:4026532201:46:198.18.0.2:40000>198.18.0.3:80=198.18.9.9:8080");
+  CHECK(client_netns_of(*encode(name)) == name.client_netns);
   CHECK(decode(*encode(name)) == name);
 }
 
