@@ -21,20 +21,18 @@
 #include <algorithm>
 #include <cstdlib>
 #include <future>
-#include <map>
 #include <mutex>
 #include <set>
 #include <thread>
-#include <tuple>
 
 #include "netstack/base/event_loop.h"
 #include "netstack/base/log.h"
 #include "netstack/base/netns.h"
 #include "netstack/base/short_turns.h"
-#include "netstack/local/fast_list.h"
 #include "sandbox/acceptor.h"
 #include "sandbox/answer_threads.h"
 #include "sandbox/call.h"
+#include "sandbox/connection_list.h"
 #include "sandbox/connects_in_hand.h"
 #include "sandbox/epoll_cache.h"
 #include "sandbox/listeners.h"
@@ -171,16 +169,23 @@ class Supervisor::Core {
     for (const auto& listener : listeners_.all())
       result.listeners.push_back({listener->local, listener->family, listener->mailbox != nullptr});
 
-    const std::lock_guard guard{mutex_};
-    result.upgrading = network_ != nullptr && !network_->host_network();
-    if (network_ == nullptr) result.why_not = joined_ ? why_not_ : "no container yet";
-    if (network_ != nullptr && network_->host_network()) result.why_not = "host network";
-    if (network_ == nullptr) return result;
-    result.netns = network_->netns();
-    result.addresses = network_->addresses();
-    result.why_not_remote = why_not_remote_;
-    if (remote_ != nullptr) result.remote = remote_->view();
-    list_connections(result);
+    // Once there, they stay as long as this object: add() is not to wait for what follows.
+    PodNetwork* network = nullptr;
+    Remote* remote = nullptr;
+    {
+      const std::lock_guard guard{mutex_};
+      network = network_.get();
+      remote = remote_.get();
+      if (network == nullptr) result.why_not = joined_ ? why_not_ : "no container yet";
+      result.why_not_remote = why_not_remote_;
+    }
+    if (network == nullptr) return result;
+    result.upgrading = !network->host_network();
+    if (!result.upgrading) result.why_not = "host network";
+    result.netns = network->netns();
+    result.addresses = network->addresses();
+    if (remote != nullptr) result.remote = remote->view();
+    list_connections(*network, options_.pod_id, result);
     return result;
   }
 
@@ -365,65 +370,6 @@ class Supervisor::Core {
   void give_line(std::size_t line) {
     const std::lock_guard guard{lines_mutex_};
     free_lines_.push_back(line);
-  }
-
-  // Requires: mutex_, network_.
-  void list_connections(Snapshot& result) {
-    const InNetns inside{network_->private_netns()};
-    if (!inside.entered()) return;
-    const auto entries = local::list_fast_sockets();
-    if (!entries) return;
-    const auto pods = network_->table().all();
-    std::map<std::tuple<Endpoint, Endpoint, bool>, fabric::Kind> pumped;
-    std::map<IpAddress, std::string> distant;
-    if (result.remote) {
-      for (const control::PeerView& peer : result.remote->peers.peers)
-        distant[peer.address] = peer.pod;
-      for (const RemoteView::Stream& stream : result.remote->streams) {
-        const local::FastSocket& end = stream.socket;
-        if (stream.kind != fabric::Kind::kHost) {
-          pumped[{end.local(), end.remote(), end.is_client}] = stream.kind;
-          continue;
-        }
-        Snapshot::Connection connection;
-        connection.local = end.local();
-        connection.remote = end.remote();
-        connection.outgoing = end.is_client;
-        connection.kind = config::Pair::kTcp;
-        connection.fabric = fabric::name(stream.kind);
-        connection.inode = stream.inode;
-        connection.unread_bytes = stream.queues.unread;
-        connection.unsent_bytes = stream.queues.unsent;
-        connection.peer_pod =
-            distant[end.is_client ? end.name.server.address : end.name.client.address];
-        result.connections.push_back(std::move(connection));
-      }
-    }
-    for (const local::FastEntry& entry : *entries) {
-      const local::FastSocket end{entry.name, entry.is_client};
-      const bool own = entry.netns == 0 ? network_->is_own(end.local().address)
-                                        : entry.netns == network_->netns();
-      if (!own) continue;
-      Snapshot::Connection connection;
-      connection.local = end.local();
-      connection.remote = end.remote();
-      connection.outgoing = entry.is_client;
-      connection.kind = entry.netns == 0 ? config::Pair::kTcp : config::Pair::kUnix;
-      const auto fabric = pumped.find({end.local(), end.remote(), entry.is_client});
-      connection.fabric = fabric == pumped.end() ? "local" : fabric::name(fabric->second);
-      connection.inode = entry.inode;
-      connection.unread_bytes = entry.unread;
-      connection.unsent_bytes = entry.unsent;
-      const IpAddress& other =
-          entry.is_client ? entry.name.server.address : entry.name.client.address;
-      if (network_->is_own(other)) connection.peer_pod = options_.pod_id;
-      for (const auto& pod : pods)
-        if (std::find(pod->record.addresses.begin(), pod->record.addresses.end(), other) !=
-            pod->record.addresses.end())
-          connection.peer_pod = pod->record.pod_id;
-      if (fabric != pumped.end()) connection.peer_pod = distant[other];
-      result.connections.push_back(std::move(connection));
-    }
   }
 
   SupervisorOptions options_;

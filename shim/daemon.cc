@@ -71,6 +71,9 @@ class Signals {
 
 int run_daemon(const CommandLine& line) {
   ::mallopt(M_ARENA_MAX, 1);
+  // Whatever is large goes back to the kernel when it is freed. Otherwise malloc would find from
+  // the first answer to `inspect` that the next one should be kept.
+  ::mallopt(M_MMAP_THRESHOLD, 128 << 10);
   raise_file_limit();
   UniqueFd listener{kListener};
   const std::string socket = bound_path(listener.get());
@@ -136,7 +139,9 @@ int run_daemon(const CommandLine& line) {
   task::Service service{
       loop, reaper, events, {line.containerd_namespace, *config, inspect_path, &supervision, end}};
   InspectServer inspect{
-      loop, [&] { return inspect_document(pod, service, supervision, supervisor.get()); }};
+      loop,
+      {[&] { return inspect_head(pod, service, supervision); },
+       [&] { return inspect_document(pod, service, supervision, supervisor.get()); }}};
   if (const Status listening = inspect.listen(inspect_path); !listening)
     log::warn("shim", "shunt inspect will not see this pod: {}", describe(listening.error()));
   server.emplace(loop, std::move(listener), [&](ttrpc::Call call, ttrpc::Responder respond) {

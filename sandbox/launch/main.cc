@@ -210,7 +210,7 @@ void print(const sandbox::Snapshot& snapshot) {
   for (const auto& connection : snapshot.connections)
     ::fprintf(stderr, "connection %s %s %s %s %s\n", connection.outgoing ? "to" : "from",
               to_text(connection.local).c_str(), to_text(connection.remote).c_str(),
-              connection.fabric.c_str(), connection.peer_pod.c_str());
+              std::string{connection.fabric}.c_str(), snapshot.pods[connection.peer_pod].c_str());
   if (!snapshot.remote) {
     ::fprintf(stderr, "not across nodes: %s\n", snapshot.why_not_remote.c_str());
     return;

@@ -1,15 +1,16 @@
 #include "shim/inspect/ages.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
-#include <cstdio>
+#include <charconv>
 #include <ctime>
 #include <memory>
 #include <string>
+#include <string_view>
 
 namespace shunt {
 namespace {
@@ -18,34 +19,61 @@ double seconds(const timespec& time) {
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
 }
 
+/// Of "socket:[4711]".
+std::optional<std::uint32_t> inode_in(std::string_view link) {
+  constexpr std::string_view kSocket = "socket:[";
+  if (!link.starts_with(kSocket)) return std::nullopt;
+  std::uint32_t inode = 0;
+  const auto read = std::from_chars(link.data() + kSocket.size(), link.data() + link.size(), inode);
+  if (read.ec != std::errc{}) return std::nullopt;
+  return inode;
+}
+
 }  // namespace
 
-std::map<std::uint32_t, double> socket_ages(std::span<const pid_t> processes,
-                                            const std::set<std::uint32_t>& inodes) {
-  std::map<std::uint32_t, double> ages;
+SocketAges::SocketAges(std::span<const pid_t> processes, std::vector<std::uint32_t> inodes)
+    : inodes_{std::move(inodes)} {
+  std::sort(inodes_.begin(), inodes_.end());
+  inodes_.erase(std::unique(inodes_.begin(), inodes_.end()), inodes_.end());
+  ages_.resize(inodes_.size());
+  missing_ = inodes_.size();
+  for (const pid_t process : processes) {
+    if (missing_ == 0) return;
+    look_at(process);
+  }
+}
+
+std::optional<double> SocketAges::of(std::uint32_t inode) const {
+  const auto at = std::lower_bound(inodes_.begin(), inodes_.end(), inode);
+  if (at == inodes_.end() || *at != inode) return std::nullopt;
+  return ages_[static_cast<std::size_t>(at - inodes_.begin())];
+}
+
+void SocketAges::look_at(pid_t process) {
   timespec now{};
   ::clock_gettime(CLOCK_REALTIME, &now);
-  for (const pid_t pid : processes) {
-    const std::string folder = "/proc/" + std::to_string(pid) + "/fd";
-    const std::unique_ptr<DIR, int (*)(DIR*)> descriptors{::opendir(folder.c_str()), ::closedir};
-    if (!descriptors) continue;
-    const int at = ::dirfd(descriptors.get());
-    while (const dirent* entry = ::readdir(descriptors.get())) {
-      std::array<char, 64> target{};
-      // The link first: looking at a file behind it could wait for a server that is away.
-      const ssize_t length = ::readlinkat(at, entry->d_name, target.data(), target.size() - 1);
-      unsigned inode = 0;
-      if (length <= 0 || std::sscanf(target.data(), "socket:[%u]", &inode) != 1 ||
-          !inodes.contains(inode) || ages.contains(inode))
-        continue;
-      struct stat status {};
-      // Not a fast socket's any more: the descriptor was closed and its number taken since.
-      if (::fstatat(at, entry->d_name, &status, 0) < 0 || status.st_ino != inode) continue;
-      if (status.st_mtim.tv_sec != 0)
-        ages[inode] = std::max(0.0, seconds(now) - seconds(status.st_mtim));
-    }
+  const std::string folder = "/proc/" + std::to_string(process) + "/fd";
+  const std::unique_ptr<DIR, int (*)(DIR*)> descriptors{::opendir(folder.c_str()), ::closedir};
+  if (!descriptors) return;
+  const int at = ::dirfd(descriptors.get());
+  while (const dirent* entry = missing_ == 0 ? nullptr : ::readdir(descriptors.get())) {
+    std::array<char, 64> target;  // NOLINT: filled by readlinkat
+    // The link first: looking at a file behind it could wait for a server that is away.
+    const ssize_t length = ::readlinkat(at, entry->d_name, target.data(), target.size());
+    if (length <= 0) continue;
+    const auto inode = inode_in({target.data(), static_cast<std::size_t>(length)});
+    if (!inode) continue;
+    const auto known = std::lower_bound(inodes_.begin(), inodes_.end(), *inode);
+    if (known == inodes_.end() || *known != *inode) continue;
+    std::optional<double>& age = ages_[static_cast<std::size_t>(known - inodes_.begin())];
+    struct stat status {};
+    // Not a fast socket's any more: the descriptor was closed and its number taken since.
+    if (age || ::fstatat(at, entry->d_name, &status, 0) < 0 || status.st_ino != *inode ||
+        status.st_mtim.tv_sec == 0)
+      continue;
+    age = std::max(0.0, seconds(now) - seconds(status.st_mtim));
+    --missing_;
   }
-  return ages;
 }
 
 }  // namespace shunt

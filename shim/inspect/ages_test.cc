@@ -30,9 +30,23 @@ TEST_CASE("a stamped socket has an age") {
   local::stamp(stamped.get());
   const std::array<pid_t, 2> processes{1 << 22, ::getpid()};  // the first is nobody's
   const std::uint32_t inode = inode_of(stamped.get());
-  const auto ages = socket_ages(processes, {inode});
-  REQUIRE(ages.size() == 1);
-  CHECK(ages.begin()->first == inode);
-  CHECK(ages.begin()->second < 60);
-  CHECK(socket_ages(processes, {}).empty());
+  const SocketAges ages{processes, {inode_of(other.get()), inode, inode}};
+  REQUIRE(ages.of(inode));
+  CHECK(*ages.of(inode) >= 0);
+  CHECK(*ages.of(inode) < 60);
+  CHECK(!ages.of(inode + 1000));
+  CHECK(!SocketAges(processes, {}).of(inode));
+  CHECK(!SocketAges({}, {inode}).of(inode));
+}
+
+TEST_CASE("a socket is found whoever has it, and under any number") {
+  const UniqueFd socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  REQUIRE(socket.valid());
+  timespec times[] = {{1000, 0}, {1000, 0}};
+  REQUIRE(::futimens(socket.get(), times) == 0);
+  const UniqueFd twice{::dup(socket.get())};
+  const std::array<pid_t, 2> processes{::getpid(), ::getpid()};
+  const SocketAges ages{processes, {inode_of(socket.get())}};
+  REQUIRE(ages.of(inode_of(socket.get())));
+  CHECK(*ages.of(inode_of(socket.get())) > 1'000'000'000);
 }

@@ -3,173 +3,241 @@
 #include <unistd.h>
 
 #include <map>
-#include <nlohmann/json.hpp>
-#include <set>
 #include <tuple>
 
 #include "shim/inspect/ages.h"
+#include "shim/json_writer.h"
 
 namespace shunt {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
-// Not Json{value}: braces make a list of one.
-Json text(const std::string& value) { return value.empty() ? Json(nullptr) : Json(value); }
+constexpr std::size_t kConnectionBytes = 320;  // of one in the document, with a pod's long id
 
 const char* name_of(config::Pair pair) { return pair == config::Pair::kTcp ? "tcp" : "unix"; }
 
-Json containers_of(const task::Service& service, const Supervision& supervision) {
-  Json list = Json::array();
-  for (const auto& [id, container] : service.containers()) {
-    Json entry{{"id", id},
-               {"name", text(container->name)},
-               {"pid", container->init->pid},
-               {"state", task::name_of(container->init->state)},
-               {"execs", container->execs.size()}};
-    const sandbox::MergeReport* report = supervision.report(id);
-    entry["supervised"] = report != nullptr && report->listener_installed;
-    if (report != nullptr && !report->left_alone.empty()) entry["why"] = report->left_alone;
-    entry["pair"] = name_of(supervision.pair(id));
-    Json traps = Json::array();
-    if (report != nullptr)
-      for (const auto& trap : report->traps)
-        if (trap.outcome != sandbox::TrapOutcome::kTrapped)
-          traps.push_back({{"call", trap.name},
-                           {"trapped", trap.outcome == sandbox::TrapOutcome::kTrappedMore},
-                           {"why", trap.why}});
-    entry["traps_not_as_asked"] = traps;
-    list.push_back(entry);
+void write_container(JsonWriter& json, const task::Container& container,
+                     const sandbox::MergeReport* report, config::Pair pair) {
+  json.begin_object();
+  json.string("id", container.id);
+  json.text("name", container.name);
+  json.number("pid", container.init->pid);
+  json.string("state", task::name_of(container.init->state));
+  json.number("execs", container.execs.size());
+  json.boolean("supervised", report != nullptr && report->listener_installed);
+  if (report != nullptr && !report->left_alone.empty()) json.string("why", report->left_alone);
+  json.string("pair", name_of(pair));
+  json.array("traps_not_as_asked");
+  if (report != nullptr)
+    for (const auto& trap : report->traps) {
+      if (trap.outcome == sandbox::TrapOutcome::kTrapped) continue;
+      json.begin_object();
+      json.string("call", trap.name);
+      json.boolean("trapped", trap.outcome == sandbox::TrapOutcome::kTrappedMore);
+      json.string("why", trap.why);
+      json.end_object();
+    }
+  json.end_array();
+  json.end_object();
+}
+
+/// The beginning of the document's object.
+void write_head(JsonWriter& json, const PodIdentity& pod, const task::Service& service,
+                const Supervision& supervision) {
+  json.string("version", SHUNT_VERSION);
+  json.number("shim_pid", ::getpid());
+  json.object("pod");
+  json.string("id", pod.id);
+  json.text("name", pod.name);
+  json.text("namespace", pod.name_space);
+  json.text("uid", pod.uid);
+  json.end_object();
+  json.array("containers");
+  for (const auto& [id, container] : service.containers())
+    write_container(json, *container, supervision.report(id), supervision.pair(id));
+  json.end_array();
+}
+
+void write_link(JsonWriter& json, const fabric::LinkView& link) {
+  json.object("link");
+  json.string("state", link.state);
+  json.object("counters");
+  for (const auto& [name, count] : link.counters) json.number(name, count);
+  json.end_object();
+  json.array("streams");
+  for (const fabric::StreamView& stream : link.streams) {
+    json.begin_object();
+    json.number("id", stream.id);
+    json.string("state", stream.state);
+    json.number("sent_bytes", stream.sent);
+    json.number("received_bytes", stream.received);
+    json.number("credit_bytes", stream.credit);
+    json.number("ring_bytes", stream.ring);
+    json.number("stalls", stream.stalls);
+    json.end_object();
   }
-  return list;
+  json.end_array();
+  json.end_object();
 }
 
-Json link_of(const fabric::LinkView& link) {
-  Json streams = Json::array();
-  for (const fabric::StreamView& stream : link.streams)
-    streams.push_back({{"id", stream.id},
-                       {"state", stream.state},
-                       {"sent_bytes", stream.sent},
-                       {"received_bytes", stream.received},
-                       {"credit_bytes", stream.credit},
-                       {"ring_bytes", stream.ring},
-                       {"stalls", stream.stalls}});
-  Json counters = Json::object();
-  for (const auto& [name, count] : link.counters) counters[name] = count;
-  return {{"state", link.state}, {"counters", counters}, {"streams", streams}};
-}
-
-Json peer_of(const control::PeerView& peer) {
-  Json entry{{"address", to_text(peer.address)},
-             {"phase", peer.phase},
-             {"why", text(peer.why)},
-             {"pod", text(peer.pod)},
-             {"node", text(peer.node)},
-             {"called_by_us", peer.dialled}};
-  entry["round_trip_us"] = peer.round_trip ? Json(peer.round_trip->count()) : Json(nullptr);
-  entry["offers"] = {{"made", peer.offered},      {"accepted", peer.accepted},
-                     {"refused", peer.refused},   {"unanswered", peer.unanswered},
-                     {"received", peer.asked},    {"granted", peer.granted},
-                     {"passed_over", peer.passed}};
-  Json& fabrics = entry["fabrics"] = Json::array();
+void write_peer(JsonWriter& json, const control::PeerView& peer) {
+  json.begin_object();
+  json.string("address", to_text(peer.address));
+  json.string("phase", peer.phase);
+  json.text("why", peer.why);
+  json.text("pod", peer.pod);
+  json.text("node", peer.node);
+  json.boolean("called_by_us", peer.dialled);
+  json.key("round_trip_us");
+  peer.round_trip ? json.number(peer.round_trip->count()) : json.null();
+  json.object("offers");
+  json.number("made", peer.offered);
+  json.number("accepted", peer.accepted);
+  json.number("refused", peer.refused);
+  json.number("unanswered", peer.unanswered);
+  json.number("received", peer.asked);
+  json.number("granted", peer.granted);
+  json.number("passed_over", peer.passed);
+  json.end_object();
+  json.array("fabrics");
   for (const control::FabricView& fabric : peer.fabrics) {
-    Json row{{"fabric", fabric::name(fabric.kind)},
-             {"state", fabric.state},
-             {"why", text(fabric.why)},
-             {"attempts", fabric.attempts}};
-    if (fabric.link) row["link"] = link_of(*fabric.link);
-    fabrics.push_back(row);
+    json.begin_object();
+    json.string("fabric", fabric::name(fabric.kind));
+    json.string("state", fabric.state);
+    json.text("why", fabric.why);
+    json.number("attempts", fabric.attempts);
+    if (fabric.link) write_link(json, *fabric.link);
+    json.end_object();
   }
-  return entry;
+  json.end_array();
+  json.end_object();
 }
 
 /// Connections to other nodes: what this node offers, and who was met.
-Json across_nodes(const sandbox::Snapshot& snapshot) {
-  if (!snapshot.remote) return {{"enabled", false}, {"why_not", text(snapshot.why_not_remote)}};
+void write_across_nodes(JsonWriter& json, const sandbox::Snapshot& snapshot) {
+  json.object("across_nodes");
+  json.boolean("enabled", snapshot.remote.has_value());
+  if (!snapshot.remote) {
+    json.text("why_not", snapshot.why_not_remote);
+    json.end_object();
+    return;
+  }
   const sandbox::RemoteView& view = *snapshot.remote;
-  Json result{{"enabled", true}};
-  if (!view.why_not.empty()) result["why_not"] = view.why_not;
-  Json& fabrics = result["fabrics"] = Json::array();
-  for (const auto& fabric : view.fabrics)
-    fabrics.push_back(
-        {{"fabric", fabric.name}, {"offered", fabric.offered}, {"why_not", text(fabric.why)}});
-  Json& peers = result["peers"] = Json::array();
-  for (const control::PeerView& peer : view.peers.peers) peers.push_back(peer_of(peer));
-  result["addresses_without_shim"] = view.peers.not_shunt_total;
+  if (!view.why_not.empty()) json.string("why_not", view.why_not);
+  json.array("fabrics");
+  for (const auto& fabric : view.fabrics) {
+    json.begin_object();
+    json.string("fabric", fabric.name);
+    json.boolean("offered", fabric.offered);
+    json.text("why_not", fabric.why);
+    json.end_object();
+  }
+  json.end_array();
+  json.array("peers");
+  for (const control::PeerView& peer : view.peers.peers) write_peer(json, peer);
+  json.end_array();
+  json.number("addresses_without_shim", view.peers.not_shunt_total);
   const control::Counters& counters = view.peers.counters;
-  result["calls"] = {{"made", counters.dials},
-                     {"refused", counters.refused},
-                     {"silent", counters.silent},
-                     {"accepted", counters.accepted},
-                     {"forged", counters.forged},
-                     {"wrong_key", counters.wrong_key},
-                     {"other_version", counters.version},
-                     {"misbehaved", counters.misbehaved},
-                     {"lost", counters.lost},
-                     {"crowded", counters.crowded}};
-  return result;
+  json.object("calls");
+  json.number("made", counters.dials);
+  json.number("refused", counters.refused);
+  json.number("silent", counters.silent);
+  json.number("accepted", counters.accepted);
+  json.number("forged", counters.forged);
+  json.number("wrong_key", counters.wrong_key);
+  json.number("other_version", counters.version);
+  json.number("misbehaved", counters.misbehaved);
+  json.number("lost", counters.lost);
+  json.number("crowded", counters.crowded);
+  json.end_object();
+  json.end_object();
 }
 
-std::map<std::uint32_t, double> ages_of(const sandbox::Snapshot& snapshot,
-                                        const task::Service& service) {
-  std::set<std::uint32_t> inodes;
-  for (const auto& connection : snapshot.connections) inodes.insert(connection.inode);
-  std::vector<pid_t> processes;
-  if (!inodes.empty())
-    for (const auto& [id, container] : service.containers())
-      if (container->cgroup)
-        for (const pid_t pid : container->cgroup->processes()) processes.push_back(pid);
-  return socket_ages(processes, inodes);
-}
-
-void add_snapshot(const sandbox::Snapshot& snapshot, const std::map<std::uint32_t, double>& ages,
-                  Json& document) {
-  document["upgrading"] = snapshot.upgrading;
-  if (!snapshot.why_not.empty()) document["why_not"] = snapshot.why_not;
-  Json& addresses = document["addresses"] = Json::array();
-  for (const IpAddress& address : snapshot.addresses) addresses.push_back(to_text(address));
-  Json& listeners = document["listeners"] = Json::array();
+void write_listeners(JsonWriter& json, const sandbox::Snapshot& snapshot) {
   // A server with several processes may have several sockets at one address.
   std::map<std::tuple<std::string, int, bool>, std::size_t> sockets;
   for (const auto& listener : snapshot.listeners)
     ++sockets[{to_text(listener.local), listener.family, listener.published}];
-  for (const auto& [listener, count] : sockets)
-    listeners.push_back({{"address", std::get<0>(listener)},
-                         {"supervised", std::get<2>(listener)},
-                         {"sockets", count}});
-  Json& connections = document["connections"] = Json::array();
-  for (const auto& connection : snapshot.connections) {
-    const auto age = ages.find(connection.inode);
-    connections.push_back({{"local", to_text(connection.local)},
-                           {"remote", to_text(connection.remote)},
-                           {"direction", connection.outgoing ? "out" : "in"},
-                           {"pair", name_of(connection.kind)},
-                           {"age_s", age == ages.end() ? Json(nullptr) : Json(age->second)},
-                           {"unread_bytes", connection.unread_bytes},
-                           {"unsent_bytes", connection.unsent_bytes},
-                           {"fabric", connection.fabric},
-                           {"peer_pod", text(connection.peer_pod)}});
+  json.array("listeners");
+  for (const auto& [listener, count] : sockets) {
+    json.begin_object();
+    json.string("address", std::get<0>(listener));
+    json.boolean("supervised", std::get<2>(listener));
+    json.number("sockets", count);
+    json.end_object();
   }
-  document["across_nodes"] = across_nodes(snapshot);
-  Json& paths = document["paths"] = Json::array();
+  json.end_array();
+}
+
+void write_connections(JsonWriter& json, const sandbox::Snapshot& snapshot,
+                       const std::vector<pid_t>& processes) {
+  std::vector<std::uint32_t> inodes;
+  inodes.reserve(snapshot.connections.size());
+  for (const auto& connection : snapshot.connections) inodes.push_back(connection.inode);
+  const SocketAges ages{processes, std::move(inodes)};
+  json.reserve(json.so_far().size() + kConnectionBytes * snapshot.connections.size());
+  json.array("connections");
+  for (const auto& connection : snapshot.connections) {
+    json.begin_object();
+    json.string("local", to_text(connection.local));
+    json.string("remote", to_text(connection.remote));
+    json.string("direction", connection.outgoing ? "out" : "in");
+    json.string("pair", name_of(connection.kind));
+    json.key("age_s");
+    const auto age = ages.of(connection.inode);
+    age ? json.number(*age) : json.null();
+    json.number("unread_bytes", connection.unread_bytes);
+    json.number("unsent_bytes", connection.unsent_bytes);
+    json.string("fabric", connection.fabric);
+    json.text("peer_pod", snapshot.pods[connection.peer_pod]);
+    json.end_object();
+  }
+  json.end_array();
+}
+
+void write_counters(JsonWriter& json, const sandbox::Snapshot& snapshot) {
+  json.array("paths");
   for (std::size_t i = 0; i < snapshot.paths.size(); ++i) {
     const auto path = static_cast<sandbox::Path>(i);
-    paths.push_back({{"path", sandbox::name(path)},
-                     {"meaning", sandbox::meaning(path)},
-                     {"count", snapshot.paths[i]}});
+    json.begin_object();
+    json.string("path", sandbox::name(path));
+    json.string("meaning", sandbox::meaning(path));
+    json.number("count", snapshot.paths[i]);
+    json.end_object();
   }
-  Json& calls = document["calls"] = Json::array();
+  json.end_array();
+  json.array("calls");
   for (const auto& call : snapshot.calls)
-    for (std::size_t i = 0; i < call.endings.size(); ++i)
-      calls.push_back({{"call", call.name},
-                       {"outcome", sandbox::name(static_cast<sandbox::Ending>(i))},
-                       {"count", call.endings[i]}});
-  Json& latency = document["latency"] = Json::array();
+    for (std::size_t i = 0; i < call.endings.size(); ++i) {
+      json.begin_object();
+      json.string("call", call.name);
+      json.string("outcome", sandbox::name(static_cast<sandbox::Ending>(i)));
+      json.number("count", call.endings[i]);
+      json.end_object();
+    }
+  json.end_array();
+  json.array("latency");
   double within = 0.25;  // bucket n: below 2^n quarters of a microsecond
   for (const std::uint64_t count : snapshot.latency) {
-    latency.push_back({{"within_us", within}, {"count", count}});
+    json.begin_object();
+    json.number("within_us", within);
+    json.number("count", count);
+    json.end_object();
     within *= 2;
   }
+  json.end_array();
+}
+
+void write_snapshot(JsonWriter& json, const sandbox::Snapshot& snapshot,
+                    const std::vector<pid_t>& processes) {
+  json.boolean("upgrading", snapshot.upgrading);
+  if (!snapshot.why_not.empty()) json.string("why_not", snapshot.why_not);
+  json.array("addresses");
+  for (const IpAddress& address : snapshot.addresses) json.string(to_text(address));
+  json.end_array();
+  write_listeners(json, snapshot);
+  write_connections(json, snapshot, processes);
+  write_across_nodes(json, snapshot);
+  write_counters(json, snapshot);
 }
 
 }  // namespace
@@ -184,21 +252,31 @@ PodIdentity identify_pod(const std::string& own_id, const oci::SpecSummary& spec
           annotation("io.kubernetes.cri.sandbox-uid")};
 }
 
-std::string inspect_document(const PodIdentity& pod, const task::Service& service,
-                             const Supervision& supervision, sandbox::Supervisor* supervisor) {
-  Json document{{"version", SHUNT_VERSION},
-                {"shim_pid", ::getpid()},
-                {"pod",
-                 {{"id", pod.id},
-                  {"name", text(pod.name)},
-                  {"namespace", text(pod.name_space)},
-                  {"uid", text(pod.uid)}}},
-                {"containers", containers_of(service, supervision)}};
-  if (supervisor != nullptr) {
-    const sandbox::Snapshot snapshot = supervisor->snapshot();
-    add_snapshot(snapshot, ages_of(snapshot, service), document);
-  }
-  return document.dump(-1, ' ', false, Json::error_handler_t::replace);
+std::string inspect_head(const PodIdentity& pod, const task::Service& service,
+                         const Supervision& supervision) {
+  JsonWriter json;
+  json.begin_object();
+  write_head(json, pod, service, supervision);
+  json.end_object();
+  return json.take();
+}
+
+std::function<std::string()> inspect_document(const PodIdentity& pod, const task::Service& service,
+                                              const Supervision& supervision,
+                                              sandbox::Supervisor* supervisor) {
+  JsonWriter json;
+  json.begin_object();
+  write_head(json, pod, service, supervision);
+  std::vector<pid_t> processes;
+  if (supervisor != nullptr)
+    for (const auto& [id, container] : service.containers())
+      if (container->cgroup)
+        for (const pid_t pid : container->cgroup->processes()) processes.push_back(pid);
+  return [json = std::move(json), processes = std::move(processes), supervisor]() mutable {
+    if (supervisor != nullptr) write_snapshot(json, supervisor->snapshot(), processes);
+    json.end_object();
+    return json.take();
+  };
 }
 
 }  // namespace shunt
