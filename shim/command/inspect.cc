@@ -1,9 +1,11 @@
 #include "shim/command/inspect.h"
 
+#include <poll.h>
 #include <sys/socket.h>
-#include <sys/time.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -20,25 +22,31 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr timeval kPatience{5, 0};  // with a shim that says nothing
+using Clock = std::chrono::steady_clock;
 
-struct Pod {
-  std::string socket;
-  Json head;
+constexpr std::chrono::seconds kPatience{5};  // with shims that say nothing
+
+/// Who is there.
+struct Census {
+  PodNames names;
+  std::vector<std::string> meant;  ///< sockets of the shims whose pods were asked for
+  bool silent = false;             ///< some shim did not answer
 };
 
-/// What a shim says. ECONNREFUSED, ENOENT: there is none, or no more. ETIMEDOUT: it is silent.
-Result<std::string> ask(const std::string& socket, InspectWish wish) {
-  const auto shim = connect_inspect(socket, wish);
-  if (!shim) return shim.error();
-  ::setsockopt(shim->get(), SOL_SOCKET, SO_RCVTIMEO, &kPatience, sizeof kPatience);
+/// What the shim at the other end says. ETIMEDOUT: not all of it in time.
+Result<std::string> hear(int shim, Clock::time_point until) {
+  constexpr std::size_t kLeast = 64U << 10U;
   std::string text;
   std::size_t size = 0;
   while (true) {
-    if (text.size() - size < (64U << 10U)) text.resize(2 * size + (256U << 10U));
-    const ssize_t n = ::recv(shim->get(), text.data() + size, text.size() - size, 0);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && errno == EAGAIN) return Error{ETIMEDOUT, "recv"};
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now()).count();
+    pollfd entry{shim, POLLIN, 0};
+    const int ready = ::poll(&entry, 1, static_cast<int>(std::max<std::int64_t>(left, 0)));
+    if (ready < 0 && errno == EINTR) continue;
+    if (ready == 0) return Error{ETIMEDOUT, "recv"};
+    if (text.size() - size < kLeast) text.resize(2 * size + 4 * kLeast);
+    const ssize_t n = ::recv(shim, text.data() + size, text.size() - size, MSG_DONTWAIT);
+    if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (n < 0) return last_error("recv");
     if (n == 0) break;
     size += static_cast<std::size_t>(n);
@@ -47,6 +55,13 @@ Result<std::string> ask(const std::string& socket, InspectWish wish) {
   return text;
 }
 
+Result<std::string> ask_everything(const std::string& socket) {
+  const auto shim = connect_inspect(socket, InspectWish::kEverything);
+  if (!shim) return shim.error();
+  return hear(shim->get(), Clock::now() + kPatience);
+}
+
+/// There is no shim, or no more.
 bool is_nobody(const Error& error) {
   return error.number == ECONNREFUSED || error.number == ENOENT;
 }
@@ -77,6 +92,29 @@ bool print(const std::string& text) {
   return false;
 }
 
+Census look_around(const std::vector<std::string>& sockets, const std::string& name) {
+  Census census;
+  std::vector<Result<UniqueFd>> shims;  // all asked before one is heard
+  for (const std::string& socket : sockets)
+    shims.push_back(connect_inspect(socket, InspectWish::kHead));
+  const auto until = Clock::now() + kPatience;
+  for (std::size_t i = 0; i < sockets.size(); ++i) {
+    const auto head = shims[i] ? hear(shims[i]->get(), until) : shims[i].error();
+    if (!head) {
+      if (is_nobody(head.error())) continue;
+      complain(sockets[i], head.error());
+      census.silent = true;
+      continue;
+    }
+    const Json document = Json::parse(*head, nullptr, false);
+    if (!document.is_object()) continue;
+    if (const std::string pod = pod_name_of(document); !pod.empty())
+      census.names[text_of(list_of(document, "pod"), "id")] = pod;
+    if (is_named(document, name)) census.meant.push_back(sockets[i]);
+  }
+  return census;
+}
+
 int inspect_once(const InspectOptions& options) {
   const std::string directory = inspect_directory(options.state);
   std::error_code problem;
@@ -84,56 +122,39 @@ int inspect_once(const InspectOptions& options) {
   for (const auto& entry : std::filesystem::directory_iterator{directory, problem})
     sockets.push_back(entry.path());
   if (problem && problem != std::errc::no_such_file_or_directory) {
-    std::fprintf(stderr, "shunt: cannot read %s: %s\n", directory.c_str(),
-                 problem.message().c_str());
+    std::fprintf(stderr, "shunt: cannot read %s: %s%s\n", directory.c_str(),
+                 problem.message().c_str(), ::geteuid() == 0 ? "" : "; inspect needs root");
     return 1;
   }
   std::sort(sockets.begin(), sockets.end());
 
   // First who is there, which takes a shim next to nothing; then everything from those meant.
-  bool silent = false;
-  PodNames names;
-  std::vector<Pod> pods;
-  for (const std::string& socket : sockets) {
-    const auto head = ask(socket, InspectWish::kHead);
-    if (!head) {
-      if (is_nobody(head.error())) continue;
-      complain(socket, head.error());
-      silent = true;
-      continue;
-    }
-    Json document = Json::parse(*head, nullptr, false);
-    if (!document.is_object()) continue;
-    if (const std::string name = pod_name_of(document); !name.empty())
-      names[text_of(list_of(document, "pod"), "id")] = name;
-    if (is_named(document, options.name)) pods.push_back({socket, std::move(document)});
-  }
-
+  Census census = look_around(sockets, options.name);
   std::size_t found = 0;
   std::string text;
   JsonWriter list{2};
   list.begin_array();
-  for (const Pod& pod : pods) {
-    const auto answer = ask(pod.socket, InspectWish::kEverything);
+  for (const std::string& socket : census.meant) {
+    const auto answer = ask_everything(socket);
     if (!answer) {
       if (is_nobody(answer.error())) continue;  // it has left meanwhile
-      complain(pod.socket, answer.error());
-      silent = true;
+      complain(socket, answer.error());
+      census.silent = true;
       continue;
     }
     if (options.json) {
-      const auto document = indented_document(*answer, names);
+      const auto document = indented_document(*answer, census.names);
       if (!document) continue;
       list.verbatim(*document);
     } else {
       const Json document = Json::parse(*answer, nullptr, false);
       if (!document.is_object()) continue;
-      add_pod(text, document, names);
+      add_pod(text, document, census.names);
     }
     ++found;
   }
   list.end_array();
-  if (found == 0 && silent) return 1;
+  if (found == 0 && census.silent) return 1;
   if (found == 0 && !options.name.empty()) {
     std::fprintf(stderr,
                  "shunt: no pod or container \"%s\" runs under Shunt here (state directory %s)\n",
