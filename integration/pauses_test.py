@@ -29,8 +29,11 @@ class Pauses(TwoNodes):
             self.assertEqual('hello', self.client.ask('fast', 40)[0])
 
     def stop(self, *halves):
+        """On a busy machine threads run on until the one that takes the signal gets a CPU: all have stopped then."""
         for half in halves:
             os.kill(half.process.pid, signal.SIGSTOP)
+        for half in halves:
+            os.waitid(os.P_PID, half.process.pid, os.WSTOPPED)
         return time.monotonic()
 
     def go_on(self, *halves):

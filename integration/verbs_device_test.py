@@ -23,7 +23,7 @@ class Device(unittest.TestCase):
                     before = int(guest.run("cat", COUNTER).stdout)
                     # Thousands of streams within a time are not for an emulated machine.
                     result = guest.run(program, "--test-case-exclude=*thousand*",
-                                       env={"SHUNT_VERBS_REAL": "1"}, timeout=400, check=False)
+                                       env={"SHUNT_VERBS_REAL": "1"}, timeout=800, check=False)
                     print(result.stdout, result.stderr, flush=True)
                     self.assertEqual(0, result.returncode)
                     # Not over the device that the tests bring along.

@@ -11,8 +11,9 @@ import threading
 import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / 'guests'))
+sys.path[:0] = [str(HERE.parent / 'guests'), str(HERE.parent)]
 import guests_across_nodes as across  # noqa: E402
+import side_by_side  # noqa: E402
 
 LAUNCHER = pathlib.Path(os.environ.get('SHUNT_BUILD', HERE.parents[1] / 'build/dev')) / 'sandbox/shunt-launch'
 
@@ -113,42 +114,6 @@ class TwoNodes(unittest.TestCase):
         subprocess.run(['ip', 'netns', 'exec', self.nodes[index], *command], check=True)
 
 
-def _names():
-    """Of all tests of the program."""
-    suites = [unittest.defaultTestLoader.loadTestsFromModule(sys.modules['__main__'])]
-    while suites:
-        for each in suites.pop(0):
-            if isinstance(each, unittest.TestSuite):
-                suites.append(each)
-            else:
-                yield each.id().removeprefix('__main__.')
-
-
-def _side_by_side(at_once):
-    """Each test in a process of its own, so many at a time; 1 if one of them failed, else 0."""
-    waiting, running, status = list(_names()), {}, 0
-    try:
-        while waiting or running:
-            while waiting and len(running) < at_once:
-                output = tempfile.TemporaryFile('w+')
-                process = subprocess.Popen(['/usr/bin/python3', '-B', sys.argv[0], waiting.pop(0)],
-                                           stdout=output, stderr=subprocess.STDOUT)
-                running[process.pid] = process, output
-            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
-            for pid in [pid for pid, (process, _) in running.items() if process.poll() is not None]:
-                process, output = running.pop(pid)
-                output.seek(0)
-                print(output.read(), flush=True)
-                output.close()
-                status |= process.returncode != 0
-    finally:
-        for process, _ in running.values():
-            process.terminate()
-        for process, _ in running.values():
-            process.wait()
-    return status
-
-
 def main(at_once=1):
     """Runs the program's tests, so many `at_once` unless some are named: tests that wait most of their time."""
     if os.geteuid() != 0:
@@ -156,5 +121,5 @@ def main(at_once=1):
         sys.exit(77)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     if at_once > 1 and len(sys.argv) == 1:
-        sys.exit(_side_by_side(at_once))
+        sys.exit(side_by_side.run(side_by_side.names(), at_once))
     unittest.main()
