@@ -49,14 +49,14 @@ struct Extent {
 
 class Mover {
  public:
-  /// Agreed on when the link was set up; does not change.
+  /// Agreed on when the link was set up; does not change, but for `burst`.
   struct Shape {
     std::uint32_t own = 0;      ///< our region; a multiple of `slab`
     std::uint32_t peer = 0;     ///< the peer's region; a multiple of `slab`
     std::uint32_t slab = 0;     ///< the same at both ends; at least the largest ring (1 MiB)
     unsigned lanes = 1;         ///< the same at both ends
     std::uint32_t small = 256;  ///< payloads up to this are cheaper inside a record than pushed
-    std::uint32_t burst = 1;    ///< bytes worth a flush while there are more to send
+    std::uint32_t burst = 1;    ///< bytes worth a flush while there are more; own affair
     std::uint32_t batch = 0;    ///< the most bytes of records that one publish() takes (>= 4096)
   };
   /// What can be given to the mover now without overrunning the peer or a queue.

@@ -11,6 +11,16 @@ namespace shunt::window {
 namespace {
 /// Consumed records are told in steps, not one by one.
 constexpr std::uint64_t kHeadStep = kMessages / 8;
+
+/// Bytes worth a bell in the middle of a turn. A peer with a CPU of its own begins with the first
+/// ones while we go on; one that shares ours only takes it away from us, and two switches of
+/// processes cost as much as copying 64 KiB.
+constexpr std::uint32_t kBurstApart = 1;
+constexpr std::uint32_t kBurstTogether = 256u << 10;
+
+/// What a bell by which the peer ran in our place counts against one by which it did not, and from
+/// when on we believe that it shares our CPU.
+constexpr int kTogether = 2, kApart = 1, kEnough = 8, kMost = 16;
 }  // namespace
 
 WindowMover::WindowMover(EventLoop& loop, Joined joined, Options options)
@@ -146,12 +156,19 @@ Status WindowMover::flush() {
   // before it looks at our tail.
   std::atomic_thread_fence(std::memory_order_seq_cst);
   const std::uint64_t sleeps_at = load(kWakeAt);
-  if (rung_ <= sleeps_at && sleeps_at < tail_) {
-    joined_.peer->ring();
-    ++counters_.bells;
-  }
+  if (rung_ <= sleeps_at && sleeps_at < tail_) ring(sleeps_at);
   rung_ = tail_;
   return Done{};
+}
+
+/// Also finds out whether the peer shares our CPU: then it has often done its work and sleeps again
+/// when the bell's system call returns, which is much too soon for one that is woken elsewhere.
+void WindowMover::ring(std::uint64_t sleeps_at) {
+  joined_.peer->ring();
+  ++counters_.bells;
+  const bool ran = load(kWakeAt) > sleeps_at;
+  in_our_place_ = std::clamp(in_our_place_ + (ran ? kTogether : -kApart), 0, kMost);
+  shape_.burst = in_our_place_ >= kEnough ? kBurstTogether : kBurstApart;
 }
 
 // ---- receiving
@@ -222,6 +239,7 @@ std::vector<std::pair<std::string, std::uint64_t>> WindowMover::counters() const
           {"publishes", counters_.publishes},
           {"pushes", counters_.pushes},
           {"bytes pushed", counters_.pushed_bytes},
+          {"peer ran in our place", static_cast<std::uint64_t>(in_our_place_)},
           {"beats missed", static_cast<std::uint64_t>(missed_)}};
 }
 

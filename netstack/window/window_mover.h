@@ -74,6 +74,7 @@ class WindowMover final : public ring::Mover {
   void wake_self() const;
   void tell_head();
   Status learn_head();
+  void ring(std::uint64_t sleeps_at);
   void beat();
 
   EventLoop& loop_;
@@ -89,6 +90,7 @@ class WindowMover final : public ring::Mover {
   std::uint64_t peer_head_ = 0;  ///< of it, what the peer has consumed, as far as we know
   std::uint64_t head_ = 0;       ///< what we have consumed
   std::uint64_t told_head_ = 0;  ///< of it, what the peer knows
+  int in_our_place_ = 0;         ///< how often, of late, the peer ran while we rang
   std::uint64_t seen_beat_ = 0;
   int missed_ = 0;
   std::uint64_t beats_ = 0;
