@@ -101,7 +101,7 @@ std::optional<FastEntry> entry_of(const Dump& dump, const Raw& raw,
   if (client == nullptr || (wanted && entry.netns != *wanted)) return std::nullopt;
   auto name = decode(dump.name(*client));
   if (!name) return std::nullopt;
-  entry.name = std::move(*name);
+  entry.name = *name;
   return entry;
 }
 
@@ -137,7 +137,7 @@ Status list_tcp(NetlinkSocket& socket, std::vector<FastEntry>& result) {
     entry.inode = answer.idiag_inode;
     entry.unread = answer.idiag_rqueue;
     entry.unsent = answer.idiag_wqueue;
-    ends.push_back(std::move(entry));
+    ends.push_back(entry);
   });
   if (!asked) return asked;
   std::sort(ends.begin(), ends.end(),
@@ -148,7 +148,7 @@ Status list_tcp(NetlinkSocket& socket, std::vector<FastEntry>& result) {
                       (!mailboxes.contains(name.client) && name.client.port > name.server.port);
     if (!entry.is_client) std::swap(name.client, name.server);
     name.service = name.server;
-    result.push_back(std::move(entry));
+    result.push_back(entry);
   }
   return Done{};
 }
@@ -162,7 +162,7 @@ Result<std::vector<FastEntry>> list_fast_sockets(std::optional<std::uint64_t> ne
   if (!dump) return dump.error();
   std::vector<FastEntry> result;
   for (const Raw& raw : dump->sockets)
-    if (auto entry = entry_of(*dump, raw, netns)) result.push_back(std::move(*entry));
+    if (auto entry = entry_of(*dump, raw, netns)) result.push_back(*entry);
   if (const Status listed = list_tcp(*socket, result); !listed) return listed.error();
   return result;
 }

@@ -95,6 +95,7 @@ bool print(const std::string& text) {
 Census look_around(const std::vector<std::string>& sockets, const std::string& name) {
   Census census;
   std::vector<Result<UniqueFd>> shims;  // all asked before one is heard
+  shims.reserve(sockets.size());
   for (const std::string& socket : sockets)
     shims.push_back(connect_inspect(socket, InspectWish::kHead));
   const auto until = Clock::now() + kPatience;
