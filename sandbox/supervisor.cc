@@ -4,10 +4,10 @@
 //   container thread one notify descriptor; a Worker; nothing else
 //   shared           PodNetwork, Listeners, SocketNotes, Statistics: each has its own short locks
 //
-// A container thread (answer_threads.h) blocks in SECCOMP_IOCTL_NOTIF_RECV, which answers faster
-// than polling first (1.75 against 2.1 µs). Before Linux 6.11 that call does not return when the
-// last user of the filter is gone, so there the descriptor is polled. To stop such a thread it is
-// sent a signal until it has noticed.
+// A container thread blocks in SECCOMP_IOCTL_NOTIF_RECV, which answers faster than polling first
+// (1.75 against 2.1 µs). Before Linux 6.11 that call does not return when the last user of the
+// filter is gone, so there the descriptor is polled. To stop such a thread it is sent a signal
+// until it has noticed.
 
 #include "sandbox/supervisor.h"
 
@@ -21,6 +21,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <future>
+#include <list>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -30,7 +31,6 @@
 #include "netstack/base/netns.h"
 #include "netstack/base/short_turns.h"
 #include "sandbox/acceptor.h"
-#include "sandbox/answer_threads.h"
 #include "sandbox/call.h"
 #include "sandbox/connection_list.h"
 #include "sandbox/connects_in_hand.h"
@@ -42,6 +42,7 @@
 namespace shunt::sandbox {
 namespace {
 
+constexpr std::size_t kContainerThreads = 2;  // further containers share the loop
 constexpr std::chrono::seconds kHousekeeping{1};
 
 #if defined(__x86_64__)
@@ -120,7 +121,14 @@ class Supervisor::Core {
   }
 
   ~Core() {
-    threads_.end();
+    for (ContainerThread& entry : threads_) {
+      entry.stop = true;
+      while (!entry.ended.load()) {
+        ::pthread_kill(entry.thread.native_handle(), stop_signal());
+        std::this_thread::sleep_for(std::chrono::milliseconds{1});
+      }
+      entry.thread.join();
+    }
     // The loop may have woken a program by the last accept(2) it answered and still hold its own
     // copy of the socket: to the fabrics, a program that has not ended.
     std::promise<void> answered;
@@ -139,12 +147,18 @@ class Supervisor::Core {
         std::make_shared<Container>(id, std::move(*notify), pair.value_or(options_.upgrade.pair));
     const std::lock_guard guard{mutex_};
     if (!joined_) join(pid);
+    reap();
     {
       const std::lock_guard also{containers_mutex_};
-      std::erase_if(containers_, [](const auto& entry) { return entry.expired(); });
       containers_.push_back(container);
     }
-    if (exec || !threads_.start_for_good(container)) post([this, container] { watch(container); });
+    if (!exec && threads_.size() < kContainerThreads) {
+      threads_.emplace_back();
+      ContainerThread& entry = threads_.back();
+      entry.thread = std::thread{[this, &entry, container] { serve(entry, container); }};
+    } else {
+      post([this, container] { watch(container); });
+    }
     return Done{};
   }
 
@@ -190,6 +204,12 @@ class Supervisor::Core {
   }
 
  private:
+  struct ContainerThread {
+    std::thread thread;
+    std::atomic<bool> stop{false};
+    std::atomic<bool> ended{false};
+  };
+
   // Requires: mutex_. The first process shows the pod's namespace.
   void join(pid_t pid) {
     joined_ = true;
@@ -252,6 +272,20 @@ class Supervisor::Core {
     if (!std::holds_alternative<Later>(reply)) deliver(services_, identity, std::move(reply));
   }
 
+  // Requires: mutex_.
+  void reap() {
+    for (auto entry = threads_.begin(); entry != threads_.end();) {
+      if (!entry->ended.load()) {
+        ++entry;
+        continue;
+      }
+      entry->thread.join();
+      entry = threads_.erase(entry);
+    }
+    const std::lock_guard also{containers_mutex_};
+    std::erase_if(containers_, [](const auto& container) { return container.expired(); });
+  }
+
   void answer(const std::shared_ptr<Container>& container, const seccomp_notif& trapped,
               Worker& worker) {
     const bool native = trapped.data.arch == kNativeArch;  // elsewhere the numbers mean other calls
@@ -270,8 +304,7 @@ class Supervisor::Core {
     if (!std::holds_alternative<Later>(reply)) deliver(services_, identity, std::move(reply));
   }
 
-  // A container thread. False: nobody uses the container any more.
-  bool serve(const std::shared_ptr<Container>& container, AnswerThreads::Order& order) {
+  void serve(ContainerThread& self, const std::shared_ptr<Container>& container) {
     block_signals();
     ask_for_short_turns();
     Worker worker;
@@ -281,59 +314,45 @@ class Supervisor::Core {
     }
     static const bool blocking = receive_returns_at_the_end();
     const int fd = container->notify.get();
-    bool in_use = true;
-    const auto waits = [&order](bool now) { order.waits.store(now, std::memory_order_relaxed); };
-    for (std::uint32_t calls = 0; in_use && !order.stop.load();
-         order.calls.store(calls, std::memory_order_relaxed)) {
-      waits(true);
+    while (!self.stop.load()) {
       if (!blocking) {
         pollfd entry{fd, POLLIN, 0};
         if (::poll(&entry, 1, -1) < 0) continue;
-        in_use = (entry.revents & POLLIN) != 0;
-        if (!in_use) break;
+        if ((entry.revents & POLLIN) == 0) break;
       }
       const auto trapped = container->notify.receive();
-      waits(false);
       if (trapped) {
         answer(container, *trapped, worker);
-        ++calls;
       } else if (trapped.error().number != EINTR && hung_up(fd, 0)) {
-        in_use = false;
+        break;
       }
     }
     if (worker.line) give_line(*worker.line);
-    return in_use;
+    self.ended = true;
   }
 
   // Loop thread: one call per round and descriptor, so that all get their turn.
   void watch(const std::shared_ptr<Container>& container) {
-    struct State {
-      EventLoop::Token token = 0;
-      CallsOften often;
-    };
-    const auto state = std::make_shared<State>();
-    const auto watched =
-        loop_.watch(container->notify.get(), EPOLLIN, [this, container, state](auto events) {
-          if ((events & EPOLLIN) != 0) {
-            if (const auto trapped = container->notify.receive())
-              answer(container, *trapped, loop_worker_);
-            if (!state->often(std::chrono::steady_clock::now()) ||
-                !threads_.start_for_now(container))
-              return;
-          }
-          loop_.forget(state->token);
-          loop_containers_.erase(container);
-        });
+    const auto token = std::make_shared<EventLoop::Token>(0);
+    const auto watched = loop_.watch(container->notify.get(), EPOLLIN,
+                                     [this, container, token](std::uint32_t events) {
+                                       if ((events & EPOLLIN) != 0) {
+                                         if (const auto trapped = container->notify.receive())
+                                           answer(container, *trapped, loop_worker_);
+                                         return;
+                                       }
+                                       loop_.forget(*token);
+                                       loop_containers_.erase(container);
+                                     });
     if (!watched) {
       log::error("sandbox", "container {}: {}", container->id, describe(watched.error()));
       return;
     }
-    state->token = *watched;
+    *token = *watched;
     loop_containers_.insert(container);
   }
 
   void keep_house() {
-    threads_.look_after();
     acceptor_.drop_gone();
     listeners_.sweep(services_.network);
     if (services_.network != nullptr) services_.network->forget_departed();
@@ -383,11 +402,12 @@ class Supervisor::Core {
   Listeners listeners_;
   ShortLived short_lived_;
 
-  std::mutex mutex_;  // network_, joined_
+  std::mutex mutex_;  // network_, joined_, threads_
   std::unique_ptr<PodNetwork> network_;
   bool joined_ = false;
   std::string why_not_;
   std::string why_not_remote_;
+  std::list<ContainerThread> threads_;
 
   std::mutex containers_mutex_;
   std::vector<std::weak_ptr<Container>> containers_;
@@ -403,11 +423,6 @@ class Supervisor::Core {
   Services services_;
   std::set<std::shared_ptr<Container>> loop_containers_;
   std::unique_ptr<Remote> remote_;
-  AnswerThreads threads_{
-      stop_signal(), [this](const auto& container, auto& order) { return serve(container, order); },
-      [this](std::shared_ptr<Container> container) {
-        post([this, container = std::move(container)] { watch(container); });
-      }};
   std::thread loop_thread_;  // last: it uses all of the above
 };
 
