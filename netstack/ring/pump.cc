@@ -195,12 +195,6 @@ void RingLink::deliver(Stream& stream) {
 
 // ---- from applications
 
-/// A stream that has nobody to wait for it may fill a burst.
-std::int64_t RingLink::quantum() const {
-  if (!active_.empty()) return kQuantum;
-  return std::max(kQuantum, std::int64_t{mover_->shape().burst});
-}
-
 void RingLink::send_round() {
   std::int64_t budget = kSendBudget;
   std::int64_t gathered = 0;
@@ -209,7 +203,7 @@ void RingLink::send_round() {
     active_.pop_front();
     stream.in_active = false;
     if (stream.dying || stream.app_ended) continue;
-    stream.deficit = std::min(stream.deficit, std::int64_t{0}) + quantum();
+    stream.deficit = std::min(stream.deficit, std::int64_t{0}) + kQuantum;
     const std::uint64_t before = stream.out.sent();
     const Sent sent = send(stream);
     const auto moved = static_cast<std::int64_t>(stream.out.sent() - before);
@@ -268,7 +262,7 @@ RingLink::Sent RingLink::send(Stream& stream) {
 
 bool RingLink::take_into_ring(Stream& stream) {
   const std::uint64_t credit = stream.out.credit();
-  const std::uint64_t most = std::min<std::uint64_t>(credit, static_cast<std::uint64_t>(quantum()));
+  const std::uint64_t most = std::min<std::uint64_t>(credit, static_cast<std::uint64_t>(kQuantum));
   const std::size_t small = std::min<std::uint64_t>({credit, mover_->shape().small, kMostInline});
   const auto places = stream.out.parts(most);
   std::array<iovec, 2> parts{};

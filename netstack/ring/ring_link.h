@@ -119,7 +119,6 @@ class RingLink final : public fabric::Link, private Mover::Receiver {
   std::size_t give(Stream& stream, std::span<const iovec> parts);
   std::size_t give_next(Stream& stream, std::span<iovec> parts);
   void block(Stream& stream, bool blocked);
-  std::int64_t quantum() const;
   void send_round();
   enum class Sent { kMore, kNothing, kNoRoom };
   Sent send(Stream& stream);
