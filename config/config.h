@@ -58,7 +58,7 @@ struct Upgrade {
   Pair pair = Pair::kUnix;
   bool loopback = true;
   std::vector<Cidr> ranges = default_ranges();
-  std::uint64_t send_buffer = 8U << 20U;  ///< bytes
+  std::uint64_t send_buffer = 8U << 20U;  ///< bytes, at most
   IoUring io_uring = IoUring::kDeny;
   ShortLived short_lived = ShortLived::kKernel;
 

@@ -149,8 +149,9 @@ const std::vector<Key>& table() {
           "left alone.",
           MEMBER(upgrade.ranges), pod_ranges),
       key("upgrade.send_buffer",
-          "Send buffer of each end of a fast connection, from 64KiB to 512MiB; only what is in "
-          "flight takes memory.",
+          "Most that the send buffer of an end of a fast connection becomes, from 64KiB to 512MiB. "
+          "Ends that many small writes fill grow to it, others need less; only what is in flight "
+          "takes memory.",
           MEMBER(upgrade.send_buffer),
           // SO_SNDBUFFORCE takes an int and the kernel doubles it.
           between<std::uint64_t>(64 * kKiB, 512 * kMiB)),

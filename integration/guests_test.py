@@ -26,7 +26,8 @@ SHORT = """
     pass_over_unix peer_killed_mid_transfer pipelining port_zero prefork refused reuseport
     second_connect sendfile sendmmsg_recvmmsg server_speaks_first shutdown_wakes
     signals_accept_restart signals_connect_norestart socket_options splice_through tcp_info
-    tcp_options_kept threads_connect threads_share tiny_writes_first unix_untouched urgent
+    tcp_options_kept threads_connect threads_share tiny_writes_first tiny_writes_one_way
+    tiny_writes_poll unix_untouched urgent
     v6_dual_stack v6_mapped_client waitall
 """.split()
 

@@ -14,6 +14,7 @@
 
 #include "netstack/base/log.h"
 #include "netstack/local/fast_socket.h"
+#include "sandbox/more_room.h"
 #include "sandbox/remote.h"
 
 namespace shunt::sandbox {
@@ -150,7 +151,9 @@ Reply Acceptor::hand_out(const AcceptRequest& request, Guest& guest,
     const auto options = services_->notes.get(listener->cookie);
     if (arrival.offer->kind == local::PairKind::kUnix) {
       if (arrival.offer->decision == nullptr)  // a fabric's engine knows best what its end needs
-        local::prepare_accepted_end(socket, services_->network->options().send_buffer);
+        local::prepare_accepted_end(
+            socket, std::min(services_->network->options().send_buffer,
+                             local::first_buffer(arrival.client, arrival.offer->server)));
       if (!options->empty())
         if (const auto cookie = socket_cookie(socket)) services_->notes.put(*cookie, options);
     } else {
@@ -183,6 +186,7 @@ Reply Acceptor::hand_out(const AcceptRequest& request, Guest& guest,
                  arrival = std::move(arrival)](const Status& delivered, UniqueFd fd) mutable {
     if (delivered) {
       services_->statistics.count(path);
+      if (fast && services_->more_room != nullptr) services_->more_room->handed_out();
       listener->left_to_kernel.handed_out(stranger, arrival.client.address);
       return;
     }

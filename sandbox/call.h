@@ -27,6 +27,7 @@ class ConnectsInHand;
 class EpollCache;
 struct Listener;
 class Listeners;
+class MoreRoom;
 class Remote;
 class ShortLived;
 
@@ -84,6 +85,7 @@ struct Services {
   ShortLived* short_lived = nullptr;  ///< null: every connection is upgraded that can be
   /// Handles a call that a handler kept once more, from the beginning. Any thread.
   std::function<void(CallId, const std::array<std::uint64_t, 6>&)> again;
+  MoreRoom* more_room = nullptr;  ///< null: what fast connections get first is all
 };
 
 struct Call {

@@ -36,6 +36,7 @@
 #include "sandbox/connects_in_hand.h"
 #include "sandbox/epoll_cache.h"
 #include "sandbox/listeners.h"
+#include "sandbox/more_room.h"
 #include "sandbox/short_lived.h"
 #include "sandbox/syscall_table.h"
 
@@ -225,12 +226,15 @@ class Supervisor::Core {
       return;
     }
     network_ = std::move(*network);
+    more_room_ = std::make_unique<MoreRoom>(options_.state_directory, network_->private_netns(),
+                                            options_.upgrade.send_buffer);
     join_others();
     std::promise<void> entered;
     post([this, &entered] {  // before the first call is answered, and by the thread that reads it
       enter(network_->private_netns());
       services_.network = network_.get();
       services_.remote = remote_.get();
+      services_.more_room = more_room_.get();
       loop_worker_.line = take_line();
       entered.set_value();
     });
@@ -404,6 +408,7 @@ class Supervisor::Core {
 
   std::mutex mutex_;  // network_, joined_, threads_
   std::unique_ptr<PodNetwork> network_;
+  std::unique_ptr<MoreRoom> more_room_;
   bool joined_ = false;
   std::string why_not_;
   std::string why_not_remote_;

@@ -19,11 +19,9 @@ namespace {
 
 constexpr unsigned kMostTwins = 15;
 
-// Of the client's end. Two peers that both write before they read get stuck only if both directions
-// fill up, so one direction with room for very many small writes is enough: the server's. In the
-// other one a writer on the CPU of its reader must not get further ahead than the CPU's own cache
-// reaches. Writes on one CPU, rate against AF_UNIX's default, which is 104 KiB counted as these are
-// (the kernel doubles them):
+// A writer on the CPU of its reader must not get further ahead than the CPU's own cache reaches.
+// Writes on one CPU, rate against AF_UNIX's default, which is 104 KiB counted as these are (the
+// kernel doubles them):
 //
 //              192 KiB  256 KiB  320 KiB  384 KiB  512 KiB  2 MiB  8 MiB
 //   of 64 B       0.99     0.97     0.96     0.95     0.92   0.83   0.85
@@ -32,26 +30,20 @@ constexpr unsigned kMostTwins = 15;
 //   of 64 KiB     1.07     1.09     1.10     1.11     1.10   0.99   0.65
 //
 // With a CPU for each, small writes do not care, and large ones gain 1.2 x from 256 KiB on.
-constexpr std::size_t kClientsBuffer = 256U << 10U;
+constexpr std::size_t kFirstBuffer = 256U << 10U;
 // Inside one pod both ends may be one thread, which writes all before it reads. TCP takes 4 MB
 // there; between two pods about 1 MB.
-constexpr std::size_t kClientsBufferInPod = 2U << 20U;
-
-std::size_t clients_buffer(const FastName& name) {
-  const bool in_pod =
-      is_loopback(name.server.address) || name.client.address == name.server.address;
-  return in_pod ? kClientsBufferInPod : kClientsBuffer;
-}
+constexpr std::size_t kFirstBufferInPod = 2U << 20U;
 
 void set(int socket, int level, int option, int value) {
   ::setsockopt(socket, level, option, &value, sizeof value);
 }
 
-Result<UniqueFd> offer_unix(const FastName& name, std::size_t send_buffer) {
+Result<UniqueFd> offer_unix(const FastName& name, std::size_t most_buffer) {
   UniqueFd socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
   if (!socket.valid()) return last_error("socket(AF_UNIX)");
   if (const Status bound = bind_name(socket.get(), name); !bound) return bound.error();
-  prepare_unix_end(socket.get(), std::min(send_buffer, clients_buffer(name)));
+  prepare_unix_end(socket.get(), std::min(most_buffer, first_buffer(name.client, name.server)));
   return socket;
 }
 
@@ -78,10 +70,14 @@ Status bind_name(int socket, FastName name) {
   }
 }
 
+std::size_t first_buffer(const Endpoint& client, const Endpoint& server) {
+  const bool in_pod = is_loopback(server.address) || client.address == server.address;
+  return in_pod ? kFirstBufferInPod : kFirstBuffer;
+}
+
 void stamp(int socket) { ::futimens(socket, nullptr); }
 
 void prepare_accepted_end(int socket, std::size_t send_buffer) {
-  // The kernel doubles the number for its own bookkeeping; what counts is that it is large.
   set(socket, SOL_SOCKET, SO_SNDBUFFORCE, static_cast<int>(send_buffer));
 }
 
@@ -91,9 +87,9 @@ void prepare_unix_end(int socket, std::size_t send_buffer) {
 }
 
 Result<UniqueFd> offer(const FastName& name, std::uint64_t server_netns, PairKind kind,
-                       std::size_t send_buffer) {
+                       std::size_t most_buffer) {
   Result<UniqueFd> socket =
-      kind == PairKind::kUnix ? offer_unix(name, send_buffer) : offer_tcp(name);
+      kind == PairKind::kUnix ? offer_unix(name, most_buffer) : offer_tcp(name);
   if (!socket) return socket;
   stamp(socket->get());
   const SockAddress target =

@@ -27,7 +27,11 @@ enum class PairKind { kUnix, kTcp };
 ///   EADDRINUSE     too many fast connections (unix), or another one (tcp), have these addresses
 ///   ENAMETOOLONG   see encode()
 Result<UniqueFd> offer(const FastName& name, std::uint64_t server_netns, PairKind kind,
-                       std::size_t send_buffer);
+                       std::size_t most_buffer);
+
+/// What the send buffer of each end of kind unix is at first: what a writer may get ahead of a
+/// reader at no loss. Those that this is too little for get more (crowded_ends.h).
+std::size_t first_buffer(const Endpoint& client, const Endpoint& server);
 
 /// Writes the time onto a fast socket: its modification time, which nothing else uses. So the
 /// kernel keeps a connection's age, and `stat -L /proc/PID/fd/N` shows it to anybody.
@@ -37,10 +41,9 @@ void stamp(int socket);
 /// ENAMETOOLONG, EADDRINUSE.
 Status bind_name(int socket, FastName name);
 
-/// What a unix pair needs beyond being connected: room for many small writes (an AF_UNIX write is
-/// charged at least 768 bytes, so with default buffers 278 one-byte writes fill it where TCP takes
-/// millions), and no passing of descriptors. `send_buffer` is what the kernel is told; it allows
-/// twice as much.
+/// What a unix pair needs beyond being connected: a send buffer, and no passing of descriptors.
+/// `send_buffer` is what the kernel is told; it allows twice as much. A write is charged at least
+/// 768 bytes.
 void prepare_unix_end(int socket, std::size_t send_buffer);
 /// The same for an end out of a mailbox, which refuses descriptors already.
 void prepare_accepted_end(int socket, std::size_t send_buffer);

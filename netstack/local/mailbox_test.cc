@@ -50,7 +50,7 @@ TEST_CASE("an offer is found by the addresses of its connection, in any order") 
   CHECK((*mailbox)->take(one.client, one.server));
 }
 
-TEST_CASE("a client's end takes less in than a server's, but not inside one pod") {
+TEST_CASE("an end takes more in inside one pod than between two") {
   const auto mailbox = Mailbox::open(namespace_number(), 80, AF_INET, {});
   REQUIRE(mailbox);
   const auto room = [](const FastName& name) {

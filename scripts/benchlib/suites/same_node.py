@@ -212,7 +212,7 @@ def _measure(bench, pods, where, one_cpu):
                   _socket_measures(one_cpu),
                   rounds=bench.pick(120, 40) if one_cpu else bench.pick(40, 15))
     bench.compare(f"CPU time of pods and shims, {where}",
-                  turns((RUNC, SHUNT, TCP_PAIR, LIMIT),  lambda v: pods.data_cpu(v, seconds)),
+                  turns((RUNC, SHUNT, TCP_PAIR, LIMIT), lambda v: pods.data_cpu(v, seconds)),
                   bed.data_cpu_measures([Bar(SHUNT, against=RUNC, at_most=0.20)]))
     bench.compare(f"connections as short as can be, {where}",
                   turns((RUNC, SHUNT, EVERY, TCP_PAIR, LIMIT), lambda v: pods.connects(v, seconds)),
