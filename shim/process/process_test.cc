@@ -11,6 +11,7 @@
 #include "shim/files.h"
 #include "shim/oci/runtime.h"
 #include "shim/process/reaper.h"
+#include "shim/process/tree.h"
 #include "shim/stdio/pump.h"
 
 using namespace shunt;
@@ -221,4 +222,29 @@ TEST_CASE("children keep the limit of open files that we had before raising ours
   REQUIRE(::getrlimit(RLIMIT_NOFILE, &raised) == 0);
   CHECK(raised.rlim_cur == before.rlim_max);
   CHECK(output_of({"sh", "-c", "ulimit -Sn"}) == std::to_string(lower.rlim_cur) + "\n");
+}
+
+TEST_CASE("a tree that is just growing is killed to the last leaf") {
+  EventLoop loop;
+  Reaper reaper{loop};
+  for (int i = 0; i < 20; ++i) {
+    // Every process of the tree has the pipe's other end.
+    Pipe pipe;
+    ChildSpec spec;
+    spec.argv = {"sh", "-c",
+                 "grow() { i=0; while [ $i -lt 50 ]; do i=$((i+1)); sleep 600 & done; wait; };"
+                 "grow & grow & grow & grow & echo up; wait"};
+    spec.descriptors = {{pipe.write.get(), 1}};
+    const auto pid = start_child(spec);
+    REQUIRE(pid);
+    pipe.write.reset();
+    std::array<char, 16> text{};
+    REQUIRE(::read(pipe.read.get(), text.data(), text.size()) > 0);
+    kill_tree(*pid);
+    pollfd end{pipe.read.get(), POLLIN, 0};
+    const int ended = ::poll(&end, 1, 30'000);
+    CHECK(run(loop, reaper.wait(*pid, 60s))->status == 137);
+    REQUIRE(ended == 1);
+    CHECK(::read(pipe.read.get(), text.data(), text.size()) == 0);
+  }
 }

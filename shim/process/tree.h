@@ -6,7 +6,8 @@
 
 namespace shunt {
 
-/// SIGKILLs `root` and all its present descendants. Stops each first so that it cannot fork away.
+/// SIGKILLs `root`, a child of ours, and all its descendants. Stops each first so that it cannot
+/// fork away, for which it waits, a tenth of a second at most.
 void kill_tree(pid_t root);
 
 }  // namespace shunt
