@@ -12,6 +12,7 @@ def of(node):
     Shunt's files."""
     tasks = os.path.join(node.dir, "state", "io.containerd.runtime.v2.task")
     shunt = os.path.join(node.dir, "shunt")
+    of_the_node = {os.path.join(shunt, name) for name in ("node", "looks")}  # they stay
     run = f"/proc/{node.pid}/root/run"  # the node's own
     return {
         "processes": processes(node),
@@ -23,7 +24,7 @@ def of(node):
         "runc": _two_levels(f"{run}/containerd/runc"),
         "shunt": [os.path.relpath(os.path.join(folder, name), node.dir)
                   for folder, _, names in os.walk(shunt) for name in names
-                  if os.path.join(folder, name) != os.path.join(shunt, "node")],  # of the node: stays
+                  if os.path.join(folder, name) not in of_the_node],
     }
 
 
