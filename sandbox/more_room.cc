@@ -24,7 +24,8 @@ constexpr milliseconds kOthers{1000};
 // Times the CPU time spent: 0.2 %, and 1 % where somebody was stuck, so that others may be soon.
 constexpr int kRest = 500;
 constexpr int kRestAfterHelp = 100;
-constexpr milliseconds kLongestSearch{50};
+// Some 300,000 descriptors of the pods whose ends are stuck; behind more an end is never found.
+constexpr milliseconds kLongestSearch{500};
 constexpr std::chrono::minutes kLongestRest{10};
 
 }  // namespace
