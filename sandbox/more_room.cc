@@ -104,7 +104,7 @@ MoreRoom::Clock::time_point MoreRoom::turn() {
 bool MoreRoom::look() {
   needed_ = false;  // unless there is a connection, or another one is made meanwhile
   const auto first = local::look_for_crowded(*diag_);
-  if (!first || first->ends > 0) needed_ = true;
+  if (!first || first->any) needed_ = true;
   if (!first || first->crowded.empty() || !pause(Clock::now() + kBetweenLooks)) return false;
   const auto second = local::look_for_crowded(*diag_);
   if (!second) return false;

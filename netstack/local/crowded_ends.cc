@@ -86,11 +86,11 @@ Result<Look> look_for_crowded(NetlinkSocket& diag) {
       if (type == UNIX_DIAG_MEMINFO && value.size() >= (SK_MEMINFO_SNDBUF + 1) * sizeof memory[0])
         std::memcpy(memory.data(), value.data(), std::min(value.size(), sizeof memory));
     });
-    ++look.ends;
     if (is_pump(name)) {
       if (queues.udiag_rqueue > 0 && pumped.size() < kMost) pumped.emplace_back(seen.peer, true);
       return;
     }
+    look.any = look.any || owner_of(name).has_value();
     if (queues.udiag_rqueue > 0 && unread.size() < kMost)
       unread.emplace_back(header.udiag_ino, queues.udiag_rqueue);
     seen.end.in_use = memory[SK_MEMINFO_WMEM_ALLOC];

@@ -29,10 +29,10 @@ struct CrowdedEnd {
 };
 
 struct Look {
-  std::size_t ends = 0;  ///< established fast ends of the namespace, crowded or not
+  bool any = false;  ///< whether there is an end between pods at all, crowded or not
   std::vector<CrowdedEnd> crowded;
 };
-/// Those between a program and a fabric are counted only. What is kept of a look is bounded; so
+/// Ends between a program and a fabric do not count. What is kept of a look is bounded; so
 /// crowded ends may be missing. `diag` is of NETLINK_SOCK_DIAG, made inside the private namespace.
 Result<Look> look_for_crowded(NetlinkSocket& diag);
 

@@ -2,12 +2,14 @@
 
 #include <doctest/doctest.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "netstack/local/fast_socket.h"
@@ -95,7 +97,7 @@ TEST_CASE(
     const std::size_t count = fill(writer, 1);
     CHECK(count < 1000);
     const Look before = look();
-    CHECK(before.ends >= 2);
+    CHECK(before.any);
     const CrowdedEnd* end = find(before, writer);
     REQUIRE(end != nullptr);
     CHECK(end->unread == count);
@@ -125,16 +127,21 @@ TEST_CASE("an end that something was read from meanwhile is not stuck") {
   CHECK_FALSE(is_stuck(before, look(), pair.server.get()));
 }
 
-TEST_CASE("a connection over a fabric is counted and left alone") {
+TEST_CASE("connections over a fabric are left alone, and nobody looks on for their sake") {
   if (::geteuid() != 0) return;
-  const Pair from_another_node = make_pair(0, 82);
-  const Pair to_another_node = make_pair(namespace_number() + 1, 0);
-  fill(from_another_node.client.get(), 1);
-  fill(to_another_node.server.get(), 1);
-  const Look seen = look();
-  CHECK(seen.ends >= 4);
-  CHECK(find(seen, from_another_node.client.get()) == nullptr);
-  CHECK(find(seen, to_another_node.server.get()) == nullptr);
+  std::thread{[] {  // in a namespace of its own, where nothing else is
+    REQUIRE(::unshare(CLONE_NEWNET) == 0);
+    const Pair from_another_node = make_pair(0, 82);
+    const Pair to_another_node = make_pair(namespace_number() + 1, 0);
+    fill(from_another_node.client.get(), 1);
+    fill(to_another_node.server.get(), 1);
+    const Look seen = look();
+    CHECK_FALSE(seen.any);
+    CHECK(seen.crowded.empty());
+    const Pair on_this_node = make_pair(namespace_number() + 1, 83);
+    CHECK(look().any);
+  }}
+      .join();
 }
 
 TEST_CASE("what a stuck end gets holds what TCP takes, and wakes its writer") {
