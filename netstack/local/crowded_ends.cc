@@ -17,7 +17,9 @@
 namespace shunt::local {
 namespace {
 
-constexpr std::size_t kMost = 4096;  // crowded ends, and ends with something to read, each
+// Crowded ends, and ends with something to read, each: some MiB while a look lasts. One that is
+// beyond is not helped as long as that is so.
+constexpr std::size_t kMost = 65536;
 // A writer is woken, and poll(2) says that it may write, once no more than a quarter is in use.
 constexpr std::uint64_t kWritable = 4;
 
@@ -90,14 +92,16 @@ Result<Look> look_for_crowded(NetlinkSocket& diag) {
       if (queues.udiag_rqueue > 0 && pumped.size() < kMost) pumped.emplace_back(seen.peer, true);
       return;
     }
-    look.any = look.any || owner_of(name).has_value();
     if (queues.udiag_rqueue > 0 && unread.size() < kMost)
       unread.emplace_back(header.udiag_ino, queues.udiag_rqueue);
     seen.end.in_use = memory[SK_MEMINFO_WMEM_ALLOC];
     seen.end.allowed = memory[SK_MEMINFO_SNDBUF];
-    if (kWritable * seen.end.in_use <= seen.end.allowed || crowded.size() >= kMost) return;
+    const bool is_crowded = kWritable * seen.end.in_use > seen.end.allowed;
+    if (look.any && !is_crowded) return;  // names take time
     const auto owner = owner_of(name);
-    if (!owner) return;
+    // Of each connection between pods one end was accepted, and has the mailbox's name.
+    look.any = look.any || (owner && decode_mailbox(name));
+    if (!owner || !is_crowded || crowded.size() >= kMost) return;
     seen.end.netns = *owner;
     crowded.push_back(seen);
   });
