@@ -47,7 +47,7 @@ std::optional<Subject> subject_of(Call& call) {
   const auto cookie = socket_cookie(socket->get());
   if (!cookie) return std::nullopt;
   auto fast = local::identify(socket->get(), call.services.network->private_cookie());
-  return Subject{std::move(*socket), *cookie, std::move(fast)};
+  return Subject{std::move(*socket), *cookie, fast};
 }
 
 }  // namespace shunt::sandbox

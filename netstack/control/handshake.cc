@@ -9,7 +9,7 @@
 
 namespace shunt::control {
 
-Handshake::Handshake(Setup setup) : setup_{std::move(setup)} {
+Handshake::Handshake(Setup setup) : setup_{setup} {
   setup_.hello.keyed = keyed();
   const Bytes whole = encode(setup_.hello);
   hello_bytes_.assign(whole.begin() + kFrameHeader, whole.end());

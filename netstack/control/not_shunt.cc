@@ -30,7 +30,7 @@ const NotShunt::Entry* NotShunt::find(const IpAddress& address, Clock::time_poin
 
 std::string sentence(const Failure& failure) {
   using What = Failure::What;
-  const auto told = [&](std::string text) {
+  const auto told = [&](const std::string& text) {
     return failure.why.empty() ? text : text + ": " + failure.why;
   };
   switch (failure.what) {

@@ -3,6 +3,7 @@
 #include <sys/eventfd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstdio>
 #include <cstring>
 
@@ -474,7 +475,7 @@ int Fake::post_send(ibv_qp* qp, ibv_send_wr* list, ibv_send_wr** bad) {
     if (list->num_sge == 1) request.from = *list->sg_list;
     if ((request.flags & IBV_SEND_INLINE) != 0) {
       if (request.from.length > pair->cap.max_inline_data) return EINVAL;
-      const auto* const bytes = reinterpret_cast<const std::byte*>(request.from.addr);
+      const auto* const bytes = std::bit_cast<const std::byte*>(request.from.addr);
       request.bytes.assign(bytes, bytes + request.from.length);
     }
     ++seen.requests;
