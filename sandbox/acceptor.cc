@@ -186,7 +186,8 @@ Reply Acceptor::hand_out(const AcceptRequest& request, Guest& guest,
                  arrival = std::move(arrival)](const Status& delivered, UniqueFd fd) mutable {
     if (delivered) {
       services_->statistics.count(path);
-      if (fast && services_->more_room != nullptr) services_->more_room->handed_out();
+      if (fast && path != Path::kAcceptedOverFabric && services_->more_room != nullptr)
+        services_->more_room->handed_out();
       listener->left_to_kernel.handed_out(stranger, arrival.client.address);
       return;
     }

@@ -34,7 +34,7 @@ class MoreRoom {
   MoreRoom(const MoreRoom&) = delete;
   MoreRoom& operator=(const MoreRoom&) = delete;
 
-  /// A program has got a fast end. Any thread; cheap.
+  /// A program has got an end of a connection between pods. Any thread; cheap.
   void handed_out();
 
  private:

@@ -323,7 +323,7 @@ Reply put_in_place(Services& services, const CallId& call, GuestFd number, Estab
     if (shared && shared->valid()) abandon(shared->get());
     *replaced = true;
     if (services.short_lived != nullptr) services.short_lived->changed();
-    if (services.more_room != nullptr) services.more_room->handed_out();
+    if (path == Path::kUpgraded && services.more_room != nullptr) services.more_room->handed_out();
     // Now: when the call has returned, another thread may get the next one.
     if (!told) services.unheard.add(fast_cookie);
     end(path, true);
