@@ -130,7 +130,7 @@ Result<Done, std::string> Remote::open() {
     if (!cookie) return describe(cookie.error());
     node_cookie_ = *cookie;
   }
-  auto engine = listen_as("shunt-engine!" + std::to_string(network_.netns()));
+  auto engine = listen_as(local::engine_name(network_.netns()));
   // Port 0: a mailbox that no client of this node can mean.
   auto mailbox = listen_as(local::mailbox_name(network_.netns(), 0, AF_INET));
   if (!engine) return describe(engine.error());

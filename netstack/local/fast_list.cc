@@ -1,7 +1,6 @@
 #include "netstack/local/fast_list.h"
 
 #include <linux/sock_diag.h>
-#include <linux/unix_diag.h>
 #include <netinet/tcp.h>
 
 #include <algorithm>
@@ -12,6 +11,7 @@
 
 #include "netstack/base/netlink.h"
 #include "netstack/local/tcp_diag.h"
+#include "netstack/local/unix_diag.h"
 
 namespace shunt::local {
 namespace {
@@ -41,39 +41,13 @@ struct Dump {
   }
 };
 
-Result<Dump> dump_unix(NetlinkSocket& socket) {
-  unix_diag_req query{};
-  query.sdiag_family = AF_UNIX;
-  query.udiag_states = 1U << TCP_ESTABLISHED;
-  query.udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN;
-  NetlinkMessage message{SOCK_DIAG_BY_FAMILY, NLM_F_DUMP};
-  message.body(query);
-
+Result<Dump> keep_all(NetlinkSocket& socket) {
   Dump dump;
-  const Status asked = socket.request(message, [&](std::uint16_t, auto payload) {
-    unix_diag_msg header{};
-    if (payload.size() < sizeof header) return;
-    std::memcpy(&header, payload.data(), sizeof header);
-    if (header.udiag_ino == 0) return;
-    Raw raw;
-    raw.inode = header.udiag_ino;
-    for_each_attribute(payload.subspan(sizeof header), [&](std::uint16_t type, auto value) {
-      const char* text = reinterpret_cast<const char*>(value.data());
-      unix_diag_rqlen queues{};
-      if (type == UNIX_DIAG_NAME && value.size() > 1 && text[0] == '\0') {
-        raw.name = static_cast<std::uint32_t>(dump.names.size());
-        raw.length = static_cast<std::uint32_t>(value.size() - 1);
-        dump.names.append(text + 1, raw.length);
-      }
-      if (type == UNIX_DIAG_PEER && value.size() == sizeof raw.peer)
-        std::memcpy(&raw.peer, value.data(), sizeof raw.peer);
-      if (type == UNIX_DIAG_RQLEN && value.size() == sizeof queues) {
-        std::memcpy(&queues, value.data(), sizeof queues);
-        raw.unread = queues.udiag_rqueue;
-        raw.unsent = queues.udiag_wqueue;
-      }
-    });
-    dump.sockets.push_back(raw);
+  const Status asked = dump_unix(socket, [&](const UnixSocket& found) {
+    dump.sockets.push_back({found.inode, found.peer, found.unread, found.unsent,
+                            static_cast<std::uint32_t>(dump.names.size()),
+                            static_cast<std::uint32_t>(found.name.size())});
+    dump.names.append(found.name);
   });
   if (!asked) return asked.error();
   std::sort(dump.sockets.begin(), dump.sockets.end(),
@@ -158,7 +132,7 @@ Status list_tcp(NetlinkSocket& socket, std::vector<FastEntry>& result) {
 Result<std::vector<FastEntry>> list_fast_sockets(std::optional<std::uint64_t> netns) {
   auto socket = NetlinkSocket::open(NETLINK_SOCK_DIAG);
   if (!socket) return socket.error();
-  const auto dump = dump_unix(*socket);
+  const auto dump = keep_all(*socket);
   if (!dump) return dump.error();
   std::vector<FastEntry> result;
   for (const Raw& raw : dump->sockets)

@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::string_view kFast = "shunt:";
 constexpr std::string_view kMailbox = "shunt!";
+constexpr std::string_view kEngine = "shunt-engine!";
 constexpr std::size_t kLongest = sizeof(sockaddr_un::sun_path) - 1;  // after the leading NUL
 
 char digit(int family) { return family == AF_INET6 ? '6' : '4'; }
@@ -124,6 +125,11 @@ std::optional<MailboxName> decode_mailbox(std::string_view text) {
   name.family = *family;
   return name;
 }
+
+std::string engine_name(std::uint64_t netns) {
+  return std::string{kEngine} + std::to_string(netns);
+}
+bool is_engine_name(std::string_view text) { return text.starts_with(kEngine); }
 
 SockAddress abstract_address(std::string_view name) {
   SockAddress result;

@@ -53,6 +53,10 @@ struct MailboxName {
 };
 std::optional<MailboxName> decode_mailbox(std::string_view text);
 
+/// Of the ends that a pod's fabrics pump from and into for its outgoing streams.
+std::string engine_name(std::uint64_t netns);
+bool is_engine_name(std::string_view text);
+
 /// Abstract AF_UNIX address of a name.
 SockAddress abstract_address(std::string_view name);
 /// The other way round; empty for path names, unnamed sockets and other families.
