@@ -2,31 +2,19 @@
 
 #include <dirent.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <charconv>
 #include <ctime>
 #include <memory>
 #include <string>
-#include <string_view>
+
+#include "netstack/base/proc_link.h"
 
 namespace shunt {
 namespace {
 
 double seconds(const timespec& time) {
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
-}
-
-/// Of "socket:[4711]".
-std::optional<std::uint32_t> inode_in(std::string_view link) {
-  constexpr std::string_view kSocket = "socket:[";
-  if (!link.starts_with(kSocket)) return std::nullopt;
-  std::uint32_t inode = 0;
-  const auto read = std::from_chars(link.data() + kSocket.size(), link.data() + link.size(), inode);
-  if (read.ec != std::errc{}) return std::nullopt;
-  return inode;
 }
 
 }  // namespace
@@ -57,11 +45,8 @@ void SocketAges::look_at(pid_t process) {
   if (!descriptors) return;
   const int at = ::dirfd(descriptors.get());
   while (const dirent* entry = missing_ == 0 ? nullptr : ::readdir(descriptors.get())) {
-    std::array<char, 64> target;  // NOLINT: filled by readlinkat
     // The link first: looking at a file behind it could wait for a server that is away.
-    const ssize_t length = ::readlinkat(at, entry->d_name, target.data(), target.size());
-    if (length <= 0) continue;
-    const auto inode = inode_in({target.data(), static_cast<std::size_t>(length)});
+    const auto inode = inode_of_link(at, entry->d_name, "socket");
     if (!inode) continue;
     const auto known = std::lower_bound(inodes_.begin(), inodes_.end(), *inode);
     if (known == inodes_.end() || *known != *inode) continue;
