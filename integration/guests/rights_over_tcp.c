@@ -1,5 +1,5 @@
 // Descriptors cannot be passed over TCP: the attempt sends the data and nothing else.
-#include "guest.h"
+#include "passing.h"
 
 static void server(struct where at) {
   const int fd = serve_one(&at);
@@ -15,17 +15,7 @@ static void server(struct where at) {
 
 static void client(struct where at) {
   const int fd = dial(&at);
-  char control[CMSG_SPACE(sizeof fd)] = {0};
-  struct iovec part = {"x", 1};
-  struct msghdr message = {
-      .msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
-  struct cmsghdr* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof fd);
-  const int null = open("/dev/null", O_RDONLY);
-  memcpy(CMSG_DATA(header), &null, sizeof null);
-  const long sent = sendmsg(fd, &message, 0);
+  const long sent = send_with_descriptor(fd, open("/dev/null", O_RDONLY));
   result("sendmsg", sent);
   if (sent < 0) send_text(fd, "x");
   await(fd);

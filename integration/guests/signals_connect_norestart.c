@@ -1,20 +1,10 @@
 // The same without SA_RESTART: an interrupted connect goes on by itself, as POSIX says.
-#include "guest.h"
 #include "storm.h"
-
-enum { kRounds = 200 };
 
 static void server(struct where at) {
   const int listener = listen_at(&at, 64);
   int right = 0;
-  for (int i = 0; i < kRounds; ++i) {
-    const int fd = accept_one(listener);
-    uint32_t number = 0;
-    recv_all(fd, &number, sizeof number);
-    right += number == (uint32_t)i;
-    send_all(fd, &number, sizeof number);
-    close(fd);
-  }
+  for (uint32_t i = 0; i < kRounds; ++i) right += answer(accept_one(listener), i);
   say("accepted in order: %d", right);
 }
 
@@ -32,11 +22,7 @@ static void client(struct where at) {
   for (uint32_t i = 0; i < kRounds; ++i) {
     const int fd = tcp_socket(&at);
     connect_through(fd, &at);
-    uint32_t number = i;
-    send_all(fd, &number, sizeof number);
-    recv_all(fd, &number, sizeof number);
-    right += number == i;
-    close(fd);
+    right += ask(fd, i);
   }
   stop_storm();
   say("connected: %d", right);
