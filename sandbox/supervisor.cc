@@ -16,6 +16,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/utsname.h>
 
 #include <algorithm>
@@ -79,10 +80,17 @@ void enter(int netns) {
   }
 }
 
-bool hung_up(int fd, int timeout_ms) {
+/// Whether a notify descriptor that is ready for this has no process any more. Its POLLERR only
+/// says that a signal, or work for a ring of ours, came while another thread held its lock: look
+/// again.
+bool is_end(std::uint32_t events) {
+  static_assert(POLLIN == EPOLLIN && POLLHUP == EPOLLHUP);
+  return (events & (POLLIN | POLLHUP)) == POLLHUP;
+}
+
+bool hung_up(int fd) {
   pollfd entry{fd, POLLIN, 0};
-  return ::poll(&entry, 1, timeout_ms) == 1 && (entry.revents & POLLIN) == 0 &&
-         (entry.revents & (POLLHUP | POLLERR)) != 0;
+  return ::poll(&entry, 1, 0) == 1 && is_end(static_cast<std::uint32_t>(entry.revents));
 }
 
 }  // namespace
@@ -322,12 +330,13 @@ class Supervisor::Core {
       if (!blocking) {
         pollfd entry{fd, POLLIN, 0};
         if (::poll(&entry, 1, -1) < 0) continue;
-        if ((entry.revents & POLLIN) == 0) break;
+        if (is_end(static_cast<std::uint32_t>(entry.revents))) break;
+        if ((entry.revents & POLLIN) == 0) continue;
       }
       const auto trapped = container->notify.receive();
       if (trapped) {
         answer(container, *trapped, worker);
-      } else if (trapped.error().number != EINTR && hung_up(fd, 0)) {
+      } else if (trapped.error().number != EINTR && hung_up(fd)) {
         break;
       }
     }
@@ -345,6 +354,7 @@ class Supervisor::Core {
                                            answer(container, *trapped, loop_worker_);
                                          return;
                                        }
+                                       if (!is_end(events)) return;
                                        loop_.forget(*token);
                                        loop_containers_.erase(container);
                                      });
