@@ -1,6 +1,6 @@
 """One half of a conversation between two pods; nodes_test.py runs it under supervision.
 
-  talk.py server PORT            answers everything with the same
+  talk.py server PORT [ADDRESS]  answers everything with the same
   talk.py greeter PORT           says hello first
   talk.py reluctant PORT         listens, never accepts, and closes
   talk.py client ADDRESS PORT    does what the lines of its input say, and says what happened
@@ -41,10 +41,11 @@ def serve(connection):
             print('error', error.errno, flush=True)
 
 
-def server(port):
+def server(port, address='0.0.0.0'):
     """Until there is a line of input, what begins with # is not read any further."""
     threading.Thread(target=lambda: sys.stdin.readline() and released.set(), daemon=True).start()
-    listener = socket.create_server(('0.0.0.0', int(port)), backlog=1024)
+    family = socket.AF_INET6 if ':' in address else socket.AF_INET
+    listener = socket.create_server((address, int(port)), family=family, backlog=1024)
     print('ready', flush=True)
     while True:
         threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()

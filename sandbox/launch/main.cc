@@ -3,13 +3,14 @@
 //   shunt-launch [--pod NAME] [--netns NAME] [--state DIR] [--pair unix|tcp] [--no-upgrade]
 //                [--no-loopback] [--fabrics LIST] [--node-address ADDRESS] [--window DIR]
 //                [--window-memory BYTES] [--verbs-memory BYTES] [--wait MILLISECONDS]
-//                [--silence MILLISECONDS] [--key FILE] [--privileged] [--stats] [--debug] --
-//                COMMAND [ARG...]
+//                [--silence MILLISECONDS] [--key FILE] [--short-lived] [--privileged] [--stats]
+//                [--debug] -- COMMAND [ARG...]
 //
 // For tests and for comparing a program with and without supervision. Pods started with the same
 // --state are pods of one node. Without --netns a fresh namespace with only loopback is used.
 // The namespace it is started in is the node's. --fabrics is fabrics.enabled, separated by commas;
 // none without it. Like a container, the command may not get CAP_NET_ADMIN, unless --privileged.
+// --short-lived is upgrade.short_lived: upgrade, so that all connections are.
 // --stats prints on standard error at the end how calls and connections went, one per line.
 // Exits as the command does.
 
@@ -60,8 +61,8 @@ struct Options {
       "                    [--no-upgrade] [--no-loopback] [--fabrics LIST]\n"
       "                    [--node-address ADDRESS] [--window DIR] [--window-memory BYTES]\n"
       "                    [--verbs-memory BYTES] [--wait MILLISECONDS]\n"
-      "                    [--silence MILLISECONDS] [--key FILE] [--privileged] [--stats] "
-      "[--debug] -- COMMAND [ARG...]\n",
+      "                    [--silence MILLISECONDS] [--key FILE] [--short-lived]\n"
+      "                    [--privileged] [--stats] [--debug] -- COMMAND [ARG...]\n",
       stderr);
   ::exit(125);
 }
@@ -131,6 +132,8 @@ Options parse(char** argv) {
           config::Milliseconds{::strtol(value().c_str(), nullptr, 10)};
     } else if (word == "--key") {
       options.supervisor.fabrics.key_file = value();
+    } else if (word == "--short-lived") {
+      options.supervisor.upgrade.short_lived = config::ShortLived::kUpgrade;
     } else if (word == "--privileged") {
       options.privileged = true;
     } else if (word == "--stats") {
