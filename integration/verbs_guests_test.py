@@ -2,10 +2,12 @@
 """The guest programs (guests/README.md) over verbs: in an emulated machine with an RDMA device, client and server in
 pods of two nodes (guests/guests_across_nodes.py). What they print is what they print natively.
 
-A few of each run; all of them with SHUNT_LONG=1, some twenty minutes.
+A few of each run; all of them with SHUNT_LONG=1, in slices that are a boot each, of some five minutes. A slice that is named
+runs whatever the environment says: verbs_guests_test.py OverVerbs.test_slice_3
 """
 
 import os
+import sys
 import time
 import unittest
 
@@ -22,6 +24,7 @@ LAUNCHER = os.path.join(paths.build_dir(), "sandbox", "shunt-launch")
 SHORT = "close_unread echo_nonblocking half_close_client peer_killed server_speaks_first".split()
 COUNTER = "/sys/class/infiniband/rxe0/ports/1/hw_counters/sent_pkts"
 AT_ONCE = 12  # programs; then is said how it went
+SLICES = 6
 SLOW = 10  # times slower than a real machine: guests/guest.h
 DIFFER = [os.path.join(HERE, "guests", f"differs_{kind}.txt") for kind in ("window", "verbs")]
 
@@ -65,8 +68,7 @@ class OverVerbs(unittest.TestCase):
                 packets = int(guest.run("cat", COUNTER).stdout) - before
         return differ, packets
 
-    def test_guests(self):
-        chosen = names() if LONG else SHORT
+    def equal(self, chosen):
         waiting, differ, packets = list(chosen), [], 0
         while waiting:
             more, sent = self.one_boot(waiting)
@@ -76,6 +78,24 @@ class OverVerbs(unittest.TestCase):
               end=" ", flush=True)
         self.assertGreater(packets, 4 * len(chosen))
         self.assertEqual([], differ)
+
+    @unittest.skipIf(LONG, "the slices have them")
+    def test_a_few(self):
+        self.equal(SHORT)
+
+
+def slice_of_all(number):
+    """The test of so many of SLICES, from 1."""
+    @unittest.skipUnless(LONG or len(sys.argv) > 1, "SHUNT_LONG=1 runs it")
+    def test(self):
+        everything = names()
+        self.equal(everything[len(everything) * (number - 1) // SLICES:len(everything) * number // SLICES])
+
+    return test
+
+
+for i in range(1, SLICES + 1):
+    setattr(OverVerbs, f"test_slice_{i}", slice_of_all(i))
 
 
 if __name__ == "__main__":
