@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <iterator>
 #include <map>
 #include <tuple>
 
@@ -17,7 +19,6 @@ const char* name_of(config::Pair pair) { return pair == config::Pair::kTcp ? "tc
 
 void write_container(JsonWriter& json, const task::Container& container,
                      const sandbox::MergeReport* report, config::Pair pair) {
-  json.begin_object();
   json.string("id", container.id);
   json.text("name", container.name);
   json.number("pid", container.init->pid);
@@ -26,18 +27,15 @@ void write_container(JsonWriter& json, const task::Container& container,
   json.boolean("supervised", report != nullptr && report->listener_installed);
   if (report != nullptr && !report->left_alone.empty()) json.string("why", report->left_alone);
   json.string("pair", name_of(pair));
-  json.array("traps_not_as_asked");
+  std::vector<sandbox::TrapReport> otherwise;
   if (report != nullptr)
-    for (const auto& trap : report->traps) {
-      if (trap.outcome == sandbox::TrapOutcome::kTrapped) continue;
-      json.begin_object();
-      json.string("call", trap.name);
-      json.boolean("trapped", trap.outcome == sandbox::TrapOutcome::kTrappedMore);
-      json.string("why", trap.why);
-      json.end_object();
-    }
-  json.end_array();
-  json.end_object();
+    std::copy_if(report->traps.begin(), report->traps.end(), std::back_inserter(otherwise),
+                 [](const auto& trap) { return trap.outcome != sandbox::TrapOutcome::kTrapped; });
+  json.objects("traps_not_as_asked", otherwise, [&](const auto& trap) {
+    json.string("call", trap.name);
+    json.boolean("trapped", trap.outcome == sandbox::TrapOutcome::kTrappedMore);
+    json.string("why", trap.why);
+  });
 }
 
 /// The beginning of the document's object.
@@ -45,27 +43,24 @@ void write_head(JsonWriter& json, const PodIdentity& pod, const task::Service& s
                 const Supervision& supervision) {
   json.string("version", SHUNT_VERSION);
   json.number("shim_pid", ::getpid());
-  json.object("pod");
-  json.string("id", pod.id);
-  json.text("name", pod.name);
-  json.text("namespace", pod.name_space);
-  json.text("uid", pod.uid);
-  json.end_object();
-  json.array("containers");
-  for (const auto& [id, container] : service.containers())
-    write_container(json, *container, supervision.report(id), supervision.pair(id));
-  json.end_array();
+  json.object("pod", [&] {
+    json.string("id", pod.id);
+    json.text("name", pod.name);
+    json.text("namespace", pod.name_space);
+    json.text("uid", pod.uid);
+  });
+  json.objects("containers", service.containers(), [&](const auto& container) {
+    const auto& [id, it] = container;
+    write_container(json, *it, supervision.report(id), supervision.pair(id));
+  });
 }
 
 void write_link(JsonWriter& json, const fabric::LinkView& link) {
-  json.object("link");
   json.string("state", link.state);
-  json.object("counters");
-  for (const auto& [name, count] : link.counters) json.number(name, count);
-  json.end_object();
-  json.array("streams");
-  for (const fabric::StreamView& stream : link.streams) {
-    json.begin_object();
+  json.object("counters", [&] {
+    for (const auto& [name, count] : link.counters) json.number(name, count);
+  });
+  json.objects("streams", link.streams, [&](const fabric::StreamView& stream) {
     json.number("id", stream.id);
     json.string("state", stream.state);
     json.number("sent_bytes", stream.sent);
@@ -73,83 +68,62 @@ void write_link(JsonWriter& json, const fabric::LinkView& link) {
     json.number("credit_bytes", stream.credit);
     json.number("ring_bytes", stream.ring);
     json.number("stalls", stream.stalls);
-    json.end_object();
-  }
-  json.end_array();
-  json.end_object();
+  });
 }
 
 void write_peer(JsonWriter& json, const control::PeerView& peer) {
-  json.begin_object();
   json.string("address", to_text(peer.address));
   json.string("phase", peer.phase);
   json.text("why", peer.why);
   json.text("pod", peer.pod);
   json.text("node", peer.node);
   json.boolean("called_by_us", peer.dialled);
-  json.key("round_trip_us");
-  peer.round_trip ? json.number(peer.round_trip->count()) : json.null();
-  json.object("offers");
-  json.number("made", peer.offered);
-  json.number("accepted", peer.accepted);
-  json.number("refused", peer.refused);
-  json.number("unanswered", peer.unanswered);
-  json.number("received", peer.asked);
-  json.number("granted", peer.granted);
-  json.number("passed_over", peer.passed);
-  json.end_object();
-  json.array("fabrics");
-  for (const control::FabricView& fabric : peer.fabrics) {
-    json.begin_object();
+  std::optional<std::int64_t> round_trip;
+  if (peer.round_trip) round_trip = peer.round_trip->count();
+  json.number("round_trip_us", round_trip);
+  json.object("offers", [&] {
+    json.number("made", peer.offered);
+    json.number("accepted", peer.accepted);
+    json.number("refused", peer.refused);
+    json.number("unanswered", peer.unanswered);
+    json.number("received", peer.asked);
+    json.number("granted", peer.granted);
+    json.number("passed_over", peer.passed);
+  });
+  json.objects("fabrics", peer.fabrics, [&](const control::FabricView& fabric) {
     json.string("fabric", fabric::name(fabric.kind));
     json.string("state", fabric.state);
     json.text("why", fabric.why);
     json.number("attempts", fabric.attempts);
-    if (fabric.link) write_link(json, *fabric.link);
-    json.end_object();
-  }
-  json.end_array();
-  json.end_object();
+    if (fabric.link) json.object("link", [&] { write_link(json, *fabric.link); });
+  });
 }
 
 /// Connections to other nodes: what this node offers, and who was met.
 void write_across_nodes(JsonWriter& json, const sandbox::Snapshot& snapshot) {
-  json.object("across_nodes");
   json.boolean("enabled", snapshot.remote.has_value());
-  if (!snapshot.remote) {
-    json.text("why_not", snapshot.why_not_remote);
-    json.end_object();
-    return;
-  }
+  if (!snapshot.remote) return json.text("why_not", snapshot.why_not_remote);
   const sandbox::RemoteView& view = *snapshot.remote;
   if (!view.why_not.empty()) json.string("why_not", view.why_not);
-  json.array("fabrics");
-  for (const auto& fabric : view.fabrics) {
-    json.begin_object();
+  json.objects("fabrics", view.fabrics, [&](const auto& fabric) {
     json.string("fabric", fabric.name);
     json.boolean("offered", fabric.offered);
     json.text("why_not", fabric.why);
-    json.end_object();
-  }
-  json.end_array();
-  json.array("peers");
-  for (const control::PeerView& peer : view.peers.peers) write_peer(json, peer);
-  json.end_array();
+  });
+  json.objects("peers", view.peers.peers, [&](const auto& peer) { write_peer(json, peer); });
   json.number("addresses_without_shim", view.peers.not_shunt_total);
-  const control::Counters& counters = view.peers.counters;
-  json.object("calls");
-  json.number("made", counters.dials);
-  json.number("refused", counters.refused);
-  json.number("silent", counters.silent);
-  json.number("accepted", counters.accepted);
-  json.number("forged", counters.forged);
-  json.number("wrong_key", counters.wrong_key);
-  json.number("other_version", counters.version);
-  json.number("misbehaved", counters.misbehaved);
-  json.number("lost", counters.lost);
-  json.number("crowded", counters.crowded);
-  json.end_object();
-  json.end_object();
+  json.object("calls", [&, &counters = view.peers.counters] {
+    json.number("made", counters.dials);
+    json.number("refused", counters.refused);
+    json.number("silent", counters.silent);
+    json.number("accepted", counters.accepted);
+    json.number("forged", counters.forged);
+    json.number("wrong_key", counters.wrong_key);
+    json.number("other_version", counters.version);
+    json.number("misbehaved", counters.misbehaved);
+    json.number("lost", counters.lost);
+    json.number("crowded", counters.crowded);
+  });
 }
 
 void write_listeners(JsonWriter& json, const sandbox::Snapshot& snapshot) {
@@ -157,15 +131,12 @@ void write_listeners(JsonWriter& json, const sandbox::Snapshot& snapshot) {
   std::map<std::tuple<std::string, int, bool>, std::size_t> sockets;
   for (const auto& listener : snapshot.listeners)
     ++sockets[{to_text(listener.local), listener.family, listener.published}];
-  json.array("listeners");
-  for (const auto& [listener, count] : sockets) {
-    json.begin_object();
+  json.objects("listeners", sockets, [&](const auto& entry) {
+    const auto& [listener, count] = entry;
     json.string("address", std::get<0>(listener));
     json.boolean("supervised", std::get<2>(listener));
     json.number("sockets", count);
-    json.end_object();
-  }
-  json.end_array();
+  });
 }
 
 void write_connections(JsonWriter& json, const sandbox::Snapshot& snapshot,
@@ -174,69 +145,55 @@ void write_connections(JsonWriter& json, const sandbox::Snapshot& snapshot,
   inodes.reserve(snapshot.connections.size());
   for (const auto& connection : snapshot.connections) inodes.push_back(connection.inode);
   const SocketAges ages{processes, std::move(inodes)};
-  json.reserve(json.so_far().size() + kConnectionBytes * snapshot.connections.size());
-  json.array("connections");
-  for (const auto& connection : snapshot.connections) {
-    json.begin_object();
+  json.reserve(kConnectionBytes * snapshot.connections.size());
+  json.objects("connections", snapshot.connections, [&](const auto& connection) {
     json.string("local", to_text(connection.local));
     json.string("remote", to_text(connection.remote));
     json.string("direction", connection.outgoing ? "out" : "in");
     json.string("pair", name_of(connection.kind));
-    json.key("age_s");
-    const auto age = ages.of(connection.inode);
-    age ? json.number(*age) : json.null();
+    json.number("age_s", ages.of(connection.inode));
     json.number("unread_bytes", connection.unread_bytes);
     json.number("unsent_bytes", connection.unsent_bytes);
     json.string("fabric", connection.fabric);
     json.text("peer_pod", snapshot.pods[connection.peer_pod]);
-    json.end_object();
-  }
-  json.end_array();
+  });
 }
 
 void write_counters(JsonWriter& json, const sandbox::Snapshot& snapshot) {
-  json.array("paths");
-  for (std::size_t i = 0; i < snapshot.paths.size(); ++i) {
-    const auto path = static_cast<sandbox::Path>(i);
-    json.begin_object();
-    json.string("path", sandbox::name(path));
-    json.string("meaning", sandbox::meaning(path));
-    json.number("count", snapshot.paths[i]);
-    json.end_object();
-  }
-  json.end_array();
-  json.array("calls");
+  std::size_t path = 0;
+  json.objects("paths", snapshot.paths, [&](std::uint64_t count) {
+    const auto taken = static_cast<sandbox::Path>(path++);
+    json.string("path", sandbox::name(taken));
+    json.string("meaning", sandbox::meaning(taken));
+    json.number("count", count);
+  });
+  std::vector<std::tuple<std::string_view, sandbox::Ending, std::uint64_t>> calls;
   for (const auto& call : snapshot.calls)
-    for (std::size_t i = 0; i < call.endings.size(); ++i) {
-      json.begin_object();
-      json.string("call", call.name);
-      json.string("outcome", sandbox::name(static_cast<sandbox::Ending>(i)));
-      json.number("count", call.endings[i]);
-      json.end_object();
-    }
-  json.end_array();
-  json.array("latency");
+    for (std::size_t i = 0; i < call.endings.size(); ++i)
+      calls.emplace_back(call.name, static_cast<sandbox::Ending>(i), call.endings[i]);
+  json.objects("calls", calls, [&](const auto& entry) {
+    const auto& [call, ending, count] = entry;
+    json.string("call", call);
+    json.string("outcome", sandbox::name(ending));
+    json.number("count", count);
+  });
   double within = 0.25;  // bucket n: below 2^n quarters of a microsecond
-  for (const std::uint64_t count : snapshot.latency) {
-    json.begin_object();
+  json.objects("latency", snapshot.latency, [&](std::uint64_t count) {
     json.number("within_us", within);
     json.number("count", count);
-    json.end_object();
     within *= 2;
-  }
-  json.end_array();
+  });
 }
 
 void write_snapshot(JsonWriter& json, const sandbox::Snapshot& snapshot,
                     const std::vector<pid_t>& processes) {
   json.boolean("upgrading", snapshot.upgrading);
   if (!snapshot.why_not.empty()) json.string("why_not", snapshot.why_not);
-  json.array("addresses");
-  for (const IpAddress& address : snapshot.addresses) json.string(to_text(address));
-  json.end_array();
+  json.array("addresses", snapshot.addresses,
+             [&](const IpAddress& address) { json.string(to_text(address)); });
   write_listeners(json, snapshot);
   write_connections(json, snapshot, processes);
-  write_across_nodes(json, snapshot);
+  json.object("across_nodes", [&] { write_across_nodes(json, snapshot); });
   write_counters(json, snapshot);
 }
 
