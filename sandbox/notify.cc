@@ -47,7 +47,7 @@ Result<NotifyFd> NotifyFd::adopt(UniqueFd fd, NotifyKernel& kernel) {
   notify.response_size_ =
       std::max<std::size_t>(sizes.seccomp_notif_resp, sizeof(seccomp_notif_resp));
   notify.synchronous_ =
-      kernel.control(notify.get(), SECCOMP_IOCTL_NOTIF_SET_FLAGS,
+      notify.control(SECCOMP_IOCTL_NOTIF_SET_FLAGS,
                      reinterpret_cast<void*>(SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP)) >= 0;
   return notify;
 }
@@ -61,19 +61,28 @@ Result<seccomp_notif> NotifyFd::receive() {
   return result;
 }
 
+// The descriptor's lock is waited for interruptibly: by a signal, or work for a ring of this
+// thread. Nothing has happened then; an answer that was not given would leave its caller waiting
+// for ever.
+int NotifyFd::control(unsigned long request, void* argument) const {
+  for (;;)
+    if (const int result = kernel_->control(get(), request, argument); result != -EINTR)
+      return result;
+}
+
 bool NotifyFd::waiting(std::uint64_t id) const {
-  return kernel_->control(get(), SECCOMP_IOCTL_NOTIF_ID_VALID, &id) >= 0;
+  return control(SECCOMP_IOCTL_NOTIF_ID_VALID, &id) >= 0;
 }
 
 Status NotifyFd::respond(const seccomp_notif_resp& response) const {
   int result = 0;
   if (response_size_ == sizeof response) {
     seccomp_notif_resp copy = response;
-    result = kernel_->control(get(), SECCOMP_IOCTL_NOTIF_SEND, &copy);
+    result = control(SECCOMP_IOCTL_NOTIF_SEND, &copy);
   } else {  // a newer kernel: what it added is zero
     std::vector<std::byte> padded(response_size_);
     std::memcpy(padded.data(), &response, sizeof response);
-    result = kernel_->control(get(), SECCOMP_IOCTL_NOTIF_SEND, padded.data());
+    result = control(SECCOMP_IOCTL_NOTIF_SEND, padded.data());
   }
   if (result < 0) return Error{-result, "SECCOMP_IOCTL_NOTIF_SEND"};
   return Done{};
@@ -97,7 +106,7 @@ Status NotifyFd::install(std::uint64_t id, int fd, bool close_on_exec) const {
   request.flags = SECCOMP_ADDFD_FLAG_SEND;
   request.srcfd = static_cast<__u32>(fd);
   request.newfd_flags = close_on_exec ? O_CLOEXEC : 0;
-  const int result = kernel_->control(get(), SECCOMP_IOCTL_NOTIF_ADDFD, &request);
+  const int result = control(SECCOMP_IOCTL_NOTIF_ADDFD, &request);
   if (result < 0) return Error{-result, "SECCOMP_IOCTL_NOTIF_ADDFD"};
   return Done{};
 }
@@ -109,7 +118,7 @@ Status NotifyFd::replace(std::uint64_t id, int fd, int number, bool close_on_exe
   request.srcfd = static_cast<__u32>(fd);
   request.newfd = static_cast<__u32>(number);
   request.newfd_flags = close_on_exec ? O_CLOEXEC : 0;
-  const int result = kernel_->control(get(), SECCOMP_IOCTL_NOTIF_ADDFD, &request);
+  const int result = control(SECCOMP_IOCTL_NOTIF_ADDFD, &request);
   if (result < 0) return Error{-result, "SECCOMP_IOCTL_NOTIF_ADDFD"};
   return Done{};
 }

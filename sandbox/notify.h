@@ -54,6 +54,7 @@ class NotifyFd {
 
  private:
   NotifyFd(UniqueFd fd, NotifyKernel& kernel) : fd_{std::move(fd)}, kernel_{&kernel} {}
+  int control(unsigned long request, void* argument) const;
   Status respond(const seccomp_notif_resp& response) const;
 
   UniqueFd fd_;

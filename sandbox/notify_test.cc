@@ -4,7 +4,9 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 
+#include <array>
 #include <cstring>
+#include <functional>
 #include <map>
 
 using namespace shunt;
@@ -16,6 +18,7 @@ namespace {
 struct FakeKernel final : NotifyKernel {
   std::uint16_t grown = 0;
   int answer = 0;
+  int interruptions = 0;
   int received_error = 0;
   std::map<unsigned long, std::vector<std::byte>> told;
 
@@ -32,6 +35,10 @@ struct FakeKernel final : NotifyKernel {
     return received_error;
   }
   int control(int, unsigned long request, void* argument) override {
+    if (interruptions > 0) {
+      --interruptions;
+      return -EINTR;
+    }
     std::size_t size = 0;
     if (request == SECCOMP_IOCTL_NOTIF_SEND) size = sizeof(seccomp_notif_resp) + grown;
     if (request == SECCOMP_IOCTL_NOTIF_ADDFD) size = sizeof(seccomp_notif_addfd);
@@ -110,4 +117,17 @@ TEST_CASE("a caller that is gone is an ordinary error") {
   const auto received = notify.receive();
   REQUIRE(!received);
   CHECK(received.error().number == ENOENT);
+}
+
+TEST_CASE("what a signal interrupts is asked and said again") {
+  FakeKernel kernel;
+  const NotifyFd notify = adopt(kernel);
+  for (const auto& ask : std::array<std::function<bool()>, 4>{
+           [&] { return notify.waiting(7); }, [&] { return bool{notify.send_value(7, 1)}; },
+           [&] { return bool{notify.install(7, 4, true)}; },
+           [&] { return bool{notify.replace(7, 4, 5, true)}; }}) {
+    kernel.interruptions = 3;
+    CHECK(ask());
+    CHECK(kernel.interruptions == 0);
+  }
 }
