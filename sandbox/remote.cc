@@ -19,6 +19,7 @@
 #include "netstack/base/log.h"
 #include "netstack/base/netns.h"
 #include "netstack/base/short_turns.h"
+#include "netstack/base/start_thread.h"
 #include "netstack/host/guard.h"
 #include "netstack/local/fast_list.h"
 
@@ -76,7 +77,7 @@ Result<std::unique_ptr<Remote>, std::string> Remote::start(RemoteOptions options
   if (options.fabrics.enabled.empty()) return std::string{"fabrics.enabled is empty"};
   std::unique_ptr<Remote> remote{new Remote{std::move(options), network, services}};
   std::promise<Result<Done, std::string>> opened;
-  remote->thread_ = std::thread{[raw = remote.get(), &opened] {
+  auto thread = start_thread([raw = remote.get(), &opened] {
     sigset_t all{};
     ::sigfillset(&all);
     ::pthread_sigmask(SIG_SETMASK, &all, nullptr);
@@ -90,7 +91,9 @@ Result<std::unique_ptr<Remote>, std::string> Remote::start(RemoteOptions options
     // Links refer to fabrics, and both to the loop.
     raw->peers_.reset();
     raw->fabrics_.clear();
-  }};
+  });
+  if (!thread) return describe(thread.error());
+  remote->thread_ = std::move(*thread);
   if (auto result = opened.get_future().get(); !result) {
     remote->thread_.join();
     return result.error();

@@ -25,12 +25,14 @@
 #include <list>
 #include <mutex>
 #include <set>
+#include <system_error>
 #include <thread>
 
 #include "netstack/base/event_loop.h"
 #include "netstack/base/log.h"
 #include "netstack/base/netns.h"
 #include "netstack/base/short_turns.h"
+#include "netstack/base/start_thread.h"
 #include "sandbox/acceptor.h"
 #include "sandbox/call.h"
 #include "sandbox/connection_list.h"
@@ -162,12 +164,14 @@ class Supervisor::Core {
       containers_.push_back(container);
     }
     if (!exec && threads_.size() < kContainerThreads) {
-      threads_.emplace_back();
-      ContainerThread& entry = threads_.back();
-      entry.thread = std::thread{[this, &entry, container] { serve(entry, container); }};
-    } else {
-      post([this, container] { watch(container); });
+      ContainerThread& entry = threads_.emplace_back();
+      if (auto thread = start_thread([this, &entry, container] { serve(entry, container); })) {
+        entry.thread = std::move(*thread);
+        return Done{};
+      }
+      threads_.pop_back();
     }
+    post([this, container] { watch(container); });
     return Done{};
   }
 
@@ -445,7 +449,11 @@ Supervisor::Supervisor(std::unique_ptr<Core> core) : core_{std::move(core)} {}
 Supervisor::~Supervisor() = default;
 
 Result<std::unique_ptr<Supervisor>> Supervisor::start(SupervisorOptions options) {
-  return std::unique_ptr<Supervisor>{new Supervisor{std::make_unique<Core>(std::move(options))}};
+  try {
+    return std::unique_ptr<Supervisor>{new Supervisor{std::make_unique<Core>(std::move(options))}};
+  } catch (const std::system_error& error) {  // no room for its thread
+    return Error{error.code().value(), "start a thread"};
+  }
 }
 
 Status Supervisor::add(UniqueFd notify, const std::string& container_id, pid_t pid, bool exec,

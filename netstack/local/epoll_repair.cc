@@ -11,8 +11,8 @@
 #include <array>
 #include <charconv>
 #include <string>
-#include <thread>
 
+#include "netstack/base/start_thread.h"
 #include "netstack/base/unique_fd.h"
 
 #ifndef PIDFD_THREAD
@@ -190,8 +190,9 @@ std::vector<EpollEntry> find_registrations(pid_t tid, const std::vector<int>& ep
 Status register_again(pid_t tid, const std::vector<EpollEntry>& entries, int watched, int socket) {
   Status result = Done{};
   const pid_t self = ::getpid();
-  std::thread helper{[&] { result = register_here(self, tid, entries, watched, socket); }};
-  helper.join();
+  auto helper = start_thread([&] { result = register_here(self, tid, entries, watched, socket); });
+  if (!helper) return helper.error();
+  helper->join();
   return result;
 }
 

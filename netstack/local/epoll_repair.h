@@ -39,7 +39,8 @@ std::optional<std::vector<EpollEntry>> all_registrations(pid_t tid, int watched,
 std::vector<EpollEntry> find_registrations(pid_t tid, const std::vector<int>& epolls, int watched);
 
 /// Registers `socket` (ours) in each of them under the number `watched`. If the caller then gives
-/// up, closing the last descriptor of `socket` undoes it. Runs a short-lived thread.
+/// up, closing the last descriptor of `socket` undoes it. Runs a short-lived thread; EAGAIN if the
+/// system has no room for one.
 Status register_again(pid_t tid, const std::vector<EpollEntry>& entries, int watched, int socket);
 
 }  // namespace shunt::local
