@@ -7,10 +7,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <filesystem>
 #include <string>
 
 #include "netstack/base/netns.h"
+#include "netstack/base/unix_socket.h"
 #include "netstack/local/fast_socket.h"
 #include "netstack/local/mailbox.h"
 #include "sandbox/holders.h"
@@ -95,6 +97,25 @@ TEST_CASE("another supervisor goes on where one has ended") {
   CHECK(gets_room(node.server.get()));
 }
 
+TEST_CASE("an end on its way in a message is found where it arrives") {
+  if (!has_root()) return;
+  Node node;
+  MoreRoom room{node.state, node.netns.get(), kMost};
+  std::array<int, 2> way{};
+  REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, way.data()) == 0);
+  const UniqueFd from{way[0]};
+  const UniqueFd to{way[1]};
+  fill(node.client.get());
+  REQUIRE(send_descriptor(from.get(), node.client.get()));
+  node.client.reset();
+  fill(node.server.get());
+  room.handed_out();
+  CHECK(gets_room(node.server.get()));  // so somebody has looked for both
+  auto arrived = receive_descriptor(to.get());
+  REQUIRE(arrived);
+  CHECK(gets_room(arrived->get()));
+}
+
 TEST_CASE("sockets are found by whoever has them, and nothing of them is kept") {
   if (!has_root()) return;
   Node node;
@@ -102,18 +123,36 @@ TEST_CASE("sockets are found by whoever has them, and nothing of them is kept") 
   REQUIRE(::fstat(node.client.get(), &info) == 0);
   const auto inode = static_cast<std::uint32_t>(info.st_ino);
   int calls = 0;
-  const auto found = [&](std::uint32_t which, int socket) {
+  bool right = true;
+  const Holders::Found found = [&](std::uint32_t which, int socket) {
     ++calls;
     CHECK(which == inode);
     CHECK(socket != node.client.get());
-    CHECK(::send(socket, "x", 1, 0) == 1);
+    return right;
   };
-  for_each_held({inode, 1}, {node.inode}, std::chrono::seconds{5}, found);
+  const auto enough = own_cpu_time() + std::chrono::seconds{5};
+  Holders holders;
+  CHECK(holders.descriptors_in(node.inode + 1) == 0);
+  Holders::Inodes wanted{inode, 1};
+  holders.find(node.inode + 1, wanted, enough, found);
+  holders.find_outside({node.inode}, wanted, enough, found);
+  CHECK(calls == 0);
+  holders.find(node.inode, wanted, own_cpu_time(), found);
+  CHECK(calls == 0);  // there is no time
+  right = false;      // another socket with that number: the right one may come
+  holders.find(node.inode, wanted, enough, found);
+  CHECK(calls > 0);
+  CHECK(wanted.contains(inode));
+  right = true;
+  calls = 0;
+  holders.find(node.inode, wanted, enough, found);
   CHECK(calls == 1);
-  for_each_held({inode}, {node.inode + 1}, std::chrono::seconds{5}, found);
-  CHECK(calls == 1);
-  char byte = 0;
-  CHECK(::recv(node.server.get(), &byte, 1, 0) == 1);
+  CHECK(wanted == Holders::Inodes{1});
+  wanted = {inode};
+  holders.find_outside({node.inode + 1}, wanted, enough, found);
+  CHECK(calls == 2);
+  CHECK(wanted.empty());
   node.client.reset();
+  char byte = 0;
   CHECK(::recv(node.server.get(), &byte, 1, 0) == 0);
 }

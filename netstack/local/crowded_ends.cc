@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 
 #include "netstack/local/fast_name.h"
@@ -11,9 +12,11 @@
 namespace shunt::local {
 namespace {
 
-// Crowded ends, and ends with something to read, each: some MiB while a look lasts. One that is
-// beyond is not helped as long as that is so.
-constexpr std::size_t kMost = 65536;
+// What is kept while a look lasts. One pod cannot fill it: an end that is beyond is not helped as
+// long as that is so. Ends with something to read cost 8 bytes each, of crowded ones some 40.
+constexpr std::size_t kMostUnread = 1U << 20U;
+constexpr std::size_t kMost = 1U << 18U;
+constexpr std::size_t kMostOfPod = 1U << 14U;
 // A writer is woken, and poll(2) says that it may write, once no more than a quarter is in use.
 constexpr std::uint64_t kWritable = 4;
 
@@ -46,22 +49,26 @@ auto find_inode(const std::vector<T>& sorted, std::uint32_t inode) {
 Result<Look> look_for_crowded(NetlinkSocket& diag) {
   Look look;
   std::vector<Seen> crowded;
+  std::unordered_map<std::uint64_t, std::size_t> of_pod;
   std::vector<std::pair<std::uint32_t, std::uint32_t>> unread;  // by the reader's inode
   std::vector<std::uint32_t> pumped;                            // other ends of pumps
   const Status asked = dump_unix(diag, [&](const UnixSocket& socket) {
     if (is_engine_name(socket.name)) {
-      if (socket.unread > 0 && pumped.size() < kMost) pumped.push_back(socket.peer);
+      if (socket.unread > 0 && pumped.size() < kMostUnread) pumped.push_back(socket.peer);
       return;
     }
-    if (socket.unread > 0 && unread.size() < kMost)
+    if (socket.unread > 0 && unread.size() < kMostUnread)
       unread.emplace_back(socket.inode, socket.unread);
     const bool is_crowded = kWritable * socket.in_use > socket.allowed;
     if (look.any && !is_crowded) return;  // names take time
     const auto owner = owner_of(socket.name);
-    // Of each connection between pods one end was accepted, and has the mailbox's name.
-    look.any = look.any || (owner && decode_mailbox(socket.name));
-    if (!owner || !is_crowded || crowded.size() >= kMost) return;
-    crowded.push_back({{socket.inode, 0, socket.in_use, socket.allowed, *owner}, socket.peer});
+    if (!owner) return;
+    // Of each connection between pods one end was accepted, and has the mailbox's name, or will be.
+    const bool unaccepted = socket.peer == 0 && !socket.finished;
+    look.any = look.any || unaccepted || decode_mailbox(socket.name);
+    if (!is_crowded || crowded.size() >= kMost || of_pod[*owner]++ >= kMostOfPod) return;
+    crowded.push_back(
+        {{socket.inode, 0, socket.in_use, socket.allowed, *owner, unaccepted}, socket.peer});
   });
   if (!asked) return asked.error();
 
@@ -69,9 +76,9 @@ Result<Look> look_for_crowded(NetlinkSocket& diag) {
   std::sort(pumped.begin(), pumped.end());
   for (Seen& seen : crowded) {
     const auto reader = find_inode(unread, seen.peer);
-    if (reader == unread.end() || std::binary_search(pumped.begin(), pumped.end(), seen.end.inode))
-      continue;
-    seen.end.unread = reader->second;
+    if (!seen.end.unaccepted && reader == unread.end()) continue;
+    if (std::binary_search(pumped.begin(), pumped.end(), seen.end.inode)) continue;
+    if (!seen.end.unaccepted) seen.end.unread = reader->second;
     look.crowded.push_back(seen.end);
   }
   return look;
@@ -86,9 +93,10 @@ std::vector<StuckEnd> find_stuck(const Look& before, const Look& after, std::siz
   for (const CrowdedEnd& end : after.crowded) {
     const auto known = find_inode(then, end.inode);
     if (known == then.end() || *known->second != end) continue;
-    if (end.unread == 0 || end.unread >= kTcpTakes || end.allowed >= 2 * most) continue;
-    // As much as holds what TCP takes of writes like these. The kernel doubles what it is told.
-    const std::uint64_t wanted = kTcpTakes * end.in_use / end.unread / 2;
+    if (end.unread >= kTcpTakes || end.allowed >= 2 * most) continue;
+    // As much as holds what TCP takes of writes like these, the smallest ones if they cannot be
+    // counted. The kernel doubles what it is told.
+    const std::uint64_t wanted = end.unread == 0 ? most : kTcpTakes * end.in_use / end.unread / 2;
     const std::uint64_t wakes = kWritable * (end.in_use + 1) / 2;
     result.push_back(
         {end.inode, end.netns, std::max(std::min<std::uint64_t>(wanted, most), wakes)});

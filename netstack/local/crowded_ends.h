@@ -21,10 +21,11 @@ inline constexpr std::uint64_t kTcpTakes = 4U << 20U;
 /// An end that poll(2) would not call writable.
 struct CrowdedEnd {
   std::uint32_t inode = 0;
-  std::uint32_t unread = 0;   ///< bytes written that the peer has not read
+  std::uint32_t unread = 0;   ///< bytes written that the peer has not read; 0 if it is unaccepted
   std::uint32_t in_use = 0;   ///< memory the kernel charges for them
   std::uint32_t allowed = 0;  ///< how much it allows: twice what SO_SNDBUF was told
   std::uint64_t netns = 0;    ///< of the pod whose end it is
+  bool unaccepted = false;    ///< nobody has the other end yet: it still lies in the mailbox
   bool operator==(const CrowdedEnd&) const = default;
 };
 

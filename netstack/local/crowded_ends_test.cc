@@ -127,6 +127,34 @@ TEST_CASE("an end that something was read from meanwhile is not stuck") {
   CHECK_FALSE(is_stuck(before, look(), pair.server.get()));
 }
 
+TEST_CASE("an end that nobody has accepted yet can be stuck, too") {
+  if (::geteuid() != 0) return;
+  std::thread{[] {  // in a namespace of its own, where nothing else is
+    REQUIRE(::unshare(CLONE_NEWNET) == 0);
+    const auto mailbox = Mailbox::open(namespace_number(), 84, AF_INET, {});
+    REQUIRE(mailbox);
+    FastName name;
+    name.client_netns = namespace_number() + 1;
+    name.client = {*parse_address("198.18.0.2"), 40001};
+    name.server = name.service = {*parse_address("198.18.0.3"), 84};
+    auto client = offer(name, namespace_number(), PairKind::kUnix, kMost);
+    REQUIRE(client);
+    CHECK(look().any);
+    CHECK(look().crowded.empty());
+    fill(client->get(), 1);
+    const auto stuck = find_stuck(look(), look(), kMost);
+    REQUIRE(stuck.size() == 1);
+    CHECK(stuck.front().inode == inode_of(client->get()));
+    CHECK(stuck.front().netns == namespace_number() + 1);
+    CHECK(stuck.front().send_buffer == kMost);
+    // Accepted and closed, it is nobody's business any more.
+    (*mailbox)->take(name.client, name.server).reset();
+    CHECK_FALSE(look().any);
+    CHECK(look().crowded.empty());
+  }}
+      .join();
+}
+
 TEST_CASE("connections over a fabric are left alone, and nobody looks on for their sake") {
   if (::geteuid() != 0) return;
   std::thread{[] {  // in a namespace of its own, where nothing else is
@@ -147,7 +175,7 @@ TEST_CASE("connections over a fabric are left alone, and nobody looks on for the
 TEST_CASE("what a stuck end gets holds what TCP takes, and wakes its writer") {
   const auto given = [](std::uint32_t unread, std::uint32_t in_use, std::uint32_t allowed) {
     Look seen;
-    seen.crowded.push_back({1, unread, in_use, allowed, 7});
+    seen.crowded.push_back({1, unread, in_use, allowed, 7, false});
     const auto stuck = find_stuck(seen, seen, kMost);
     return stuck.empty() ? 0 : stuck.front().send_buffer;
   };

@@ -21,6 +21,9 @@ Result<TakingTurns> TakingTurns::open(const std::string& path) {
   const UniqueFd fd{::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)};
   if (!fd.valid()) return last_error("open");
   if (::ftruncate(fd.get(), sizeof(std::int64_t)) < 0) return last_error("ftruncate");
+  // Where the file system is full, touching a page that it has not got yet would be SIGBUS.
+  if (::fallocate(fd.get(), 0, 0, sizeof(std::int64_t)) < 0 && errno != EOPNOTSUPP)
+    return last_error("fallocate");
   void* map =
       ::mmap(nullptr, sizeof(std::int64_t), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
   if (map == MAP_FAILED) return last_error("mmap");

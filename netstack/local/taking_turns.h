@@ -17,7 +17,7 @@ class TakingTurns {
  public:
   using Clock = std::chrono::steady_clock;  // the node's own, the same in all processes
 
-  /// Maps `path`, making it if needed.
+  /// Maps `path`, making it if needed. ENOSPC if there is no room for it.
   static Result<TakingTurns> open(const std::string& path);
   TakingTurns(TakingTurns&& other) noexcept : next_{std::exchange(other.next_, nullptr)} {}
   TakingTurns& operator=(TakingTurns&&) = delete;

@@ -1,9 +1,13 @@
 #include "netstack/local/taking_turns.h"
 
 #include <doctest/doctest.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
+#include <thread>
 
 using namespace shunt::local;
 using std::chrono::seconds;
@@ -27,4 +31,27 @@ TEST_CASE("one takes the turn, and the others wait for the next one") {
   one->set(now + seconds{1000});
   CHECK(other->take(now, now + seconds{1}, seconds{60}));
   std::filesystem::remove(path);
+}
+
+TEST_CASE("where the file system is full there are no turns, instead of a SIGBUS") {
+  if (::geteuid() != 0) return;
+  std::thread{[] {  // in a mount namespace of its own
+    const std::string at = "/tmp";
+    REQUIRE(::unshare(CLONE_NEWNS) == 0);
+    REQUIRE(::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0);
+    REQUIRE(::mount("full", at.c_str(), "tmpfs", 0, "size=64k") == 0);
+    {
+      std::ofstream all{at + "/all"};
+      all << std::string(1U << 20U, 'x') << std::flush;
+    }
+    const auto turns = TakingTurns::open(at + "/turns");
+    REQUIRE_FALSE(turns);
+    CHECK(turns.error().number == ENOSPC);
+    std::filesystem::remove(at + "/all");
+    auto later = TakingTurns::open(at + "/turns");
+    REQUIRE(later);
+    const auto now = TakingTurns::Clock::now();
+    CHECK(later->take(now, now + seconds{1}, seconds{60}));
+  }}
+      .join();
 }

@@ -13,6 +13,8 @@
 namespace shunt::local {
 namespace {
 
+constexpr std::uint8_t kReceive = 1;  // RCV_SHUTDOWN
+
 template <typename T>
 bool copy(std::span<const std::byte> value, T& into) {
   if (value.size() < sizeof into) return false;
@@ -37,10 +39,13 @@ Status dump_unix(NetlinkSocket& socket, const std::function<void(const UnixSocke
     for_each_attribute(payload.subspan(sizeof header), [&](std::uint16_t type, auto value) {
       const char* text = reinterpret_cast<const char*>(value.data());
       unix_diag_rqlen queues{};
+      std::uint8_t shutdown = 0;
       std::array<std::uint32_t, SK_MEMINFO_SNDBUF + 1> memory{};  // newer kernels tell more
       if (type == UNIX_DIAG_NAME && value.size() > 1 && text[0] == '\0')
         found.name = {text + 1, value.size() - 1};
       if (type == UNIX_DIAG_PEER) copy(value, found.peer);
+      if (type == UNIX_DIAG_SHUTDOWN && copy(value, shutdown))
+        found.finished = (shutdown & kReceive) != 0;
       if (type == UNIX_DIAG_RQLEN && copy(value, queues)) {
         found.unread = queues.udiag_rqueue;
         found.unsent = queues.udiag_wqueue;

@@ -11,7 +11,8 @@ namespace shunt::local {
 
 struct UnixSocket {
   std::uint32_t inode = 0;
-  std::uint32_t peer = 0;     ///< inode; 0: none, or one that nobody has accepted yet
+  std::uint32_t peer = 0;     ///< inode; 0: it is closed, or nobody has accepted it yet
+  bool finished = false;      ///< nothing comes any more: the peer is closed, or said so
   std::string_view name;      ///< abstract, without its zero; borrowed for the call
   std::uint32_t unread = 0;   ///< bytes that arrived and were not read
   std::uint32_t unsent = 0;   ///< written and not read by the peer, as the kernel charges them
