@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <fstream>
 #include <sstream>
@@ -81,6 +82,14 @@ struct NodeTable::File {
 
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free, "shared between processes");
 
+/// Where the file system is full, touching a page that it has not got yet would be SIGBUS.
+Status make_room(int fd, std::size_t from, std::size_t size) {
+  if (::fallocate(fd, 0, static_cast<off_t>(from), static_cast<off_t>(size)) < 0 &&
+      errno != EOPNOTSUPP)
+    return last_error("fallocate node table");
+  return Done{};
+}
+
 NodeTable::Lock::Lock(int fd, std::mutex& mutex) : threads_{mutex}, fd_{fd} {
   while (::flock(fd_, LOCK_EX) < 0 && errno == EINTR) {
   }
@@ -92,12 +101,14 @@ Result<std::unique_ptr<NodeTable>> NodeTable::open_file(const std::string& path)
   if (!fd.valid()) return last_error("open node table");
   std::mutex unshared;
   const Lock guard{fd.get(), unshared};
-  // Pages nobody touches cost nothing, so the file may as well have its full size at once.
+  // Whoever looks for pods reads all slots. Other pages cost nothing as long as nobody touches
+  // them, so the file may as well have its full size at once.
   struct stat info {};
   if (::fstat(fd.get(), &info) < 0) return last_error("fstat node table");
   if (static_cast<std::size_t>(info.st_size) < sizeof(File) &&
       ::ftruncate(fd.get(), sizeof(File)) < 0)
     return last_error("ftruncate node table");
+  if (const Status room = make_room(fd.get(), 0, offsetof(File, ports)); !room) return room.error();
   void* map = ::mmap(nullptr, sizeof(File), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
   if (map == MAP_FAILED) return last_error("mmap node table");
   auto* file = static_cast<File*>(map);
@@ -157,6 +168,11 @@ Status NodeTable::put(const PodRecord& record) {
     for (std::size_t i = 0; i < kSlots && own_ == SIZE_MAX; ++i)
       if (file_->slots[i].live.load() == 0) own_ = i;
     if (own_ == SIZE_MAX) return Error{ENOSPC, "node table"};
+    const std::size_t ports = offsetof(File, ports) + own_ * sizeof file_->ports[0];
+    if (const Status room = make_room(fd_.get(), ports, sizeof file_->ports[0]); !room) {
+      own_ = SIZE_MAX;
+      return room;
+    }
     // Lines are not reset to 0: a server may hold a ticket of the last owner, and must see it pass.
     for (auto& line : file_->slots[own_].lines) line.store((line.load() + 1) & ~std::uint64_t{1});
     for (auto& port : file_->ports[own_]) {

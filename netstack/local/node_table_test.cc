@@ -1,11 +1,17 @@
 #include "netstack/local/node_table.h"
 
 #include <doctest/doctest.h>
+#include <sched.h>
 #include <stdlib.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
+#include <memory>
+#include <thread>
+#include <vector>
 
 using namespace shunt;
 using namespace shunt::local;
@@ -127,4 +133,36 @@ TEST_CASE("a listener is left to the kernel only while nobody decides") {
   CHECK(server->spared(80).by == name);
   server->take_from_kernel(80);
   CHECK(!client->left_to_kernel(slot, 80));
+}
+
+TEST_CASE("where the file system is full there is an error, instead of a SIGBUS") {
+  if (::geteuid() != 0) return;
+  std::thread{[] {  // in a mount namespace of its own
+    REQUIRE(::unshare(CLONE_NEWNS) == 0);
+    REQUIRE(::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0);
+    const Directory directory;
+    REQUIRE(::mount("full", directory.path.c_str(), "tmpfs", 0, "size=8m") == 0);
+    const std::string all = directory.path + "/all";
+    const auto fill = [&] { std::ofstream{all} << std::string(16U << 20U, 'x') << std::flush; };
+    fill();
+    CHECK_FALSE(NodeTable::open(directory.path));
+    std::filesystem::remove(all);
+    auto first = NodeTable::open(directory.path);
+    REQUIRE(first);
+    fill();
+    std::vector<std::unique_ptr<NodeTable>> tables;
+    const auto put = [&] {
+      tables.push_back(std::move(*NodeTable::open(directory.path)));
+      const auto guard = tables.back()->lock();
+      return static_cast<bool>(tables.back()->put(record("a", "198.18.0.2")));
+    };
+    std::size_t have = 0;  // as many as the pages have room for that are there
+    while (put()) ++have;
+    CHECK(have < 4);
+    std::filesystem::remove(all);
+    CHECK(put());
+    CHECK((*first)->find(*parse_address("198.18.0.2")).size() == have + 1);
+    ::umount2(directory.path.c_str(), MNT_DETACH);
+  }}
+      .join();
 }
