@@ -169,36 +169,42 @@ std::int64_t Holders::descriptors_in(std::uint64_t netns) {
   return sum;
 }
 
-void Holders::find(std::uint64_t netns, Inodes& inodes, std::chrono::nanoseconds enough,
-                   const Found& found) {
-  std::vector<Process> processes;
-  for (Process& process : processes_)
-    if (process.netns == netns) processes.push_back(process);
-  search(std::move(processes), inodes, enough, found);
-}
-
-void Holders::find_outside(const std::set<std::uint64_t>& netns, Inodes& inodes,
-                           std::chrono::nanoseconds enough, const Found& found) {
-  std::vector<Process> processes;
-  for (Process& process : processes_)
-    if (!netns.contains(process.netns)) processes.push_back(process);
-  search(std::move(processes), inodes, enough, found);
-}
-
-void Holders::search(std::vector<Process> processes, Inodes& inodes,
-                     std::chrono::nanoseconds enough, const Found& found) {
-  for (Process& process : processes) count(process);
-  std::sort(processes.begin(), processes.end(), [](const Process& a, const Process& b) {
+std::vector<Holders::Process> Holders::processes(const std::set<std::uint64_t>& netns,
+                                                 bool inside) {
+  std::vector<Process> result;
+  for (Process& process : processes_) {
+    if (netns.contains(process.netns) != inside) continue;
+    count(process);
+    result.push_back(process);
+  }
+  std::sort(result.begin(), result.end(), [](const Process& a, const Process& b) {
     return std::pair{a.descriptors, a.pid} < std::pair{b.descriptors, b.pid};
   });
+  return result;
+}
+
+void Holders::find(std::uint64_t netns, Inodes& inodes, std::chrono::nanoseconds enough,
+                   const Found& found) {
   Search search{inodes, enough, found};
-  for (const Process& process : processes) {
+  for (const Process& process : processes({netns}, true)) {
     if (search.over()) return;
     search.table_of(process.pid);
   }
-  for (const Process& process : processes) {
-    if (search.over()) return;
-    search.other_tables_of(process.pid);
+}
+
+void Holders::find_elsewhere(const std::set<std::uint64_t>& netns, Inodes& inodes,
+                             std::chrono::nanoseconds enough, const Found& found) {
+  Search search{inodes, enough, found};
+  for (const bool inside : {true, false}) {
+    const auto some = processes(netns, inside);
+    for (const Process& process : some) {
+      if (search.over()) return;
+      if (!inside) search.table_of(process.pid);
+    }
+    for (const Process& process : some) {
+      if (search.over()) return;
+      search.other_tables_of(process.pid);
+    }
   }
 }
 

@@ -30,16 +30,16 @@ class Holders {
   std::int64_t descriptors_in(std::uint64_t netns);
 
   /// Calls `found` with each of these sockets that a process in that network namespace has, once,
-  /// and takes it out of `inodes`. Processes with few descriptors come first; threads that have a
-  /// table of their own, or have outlived their process's first one, last (Linux 6.9). Stops when
+  /// and takes it out of `inodes`. Processes with few descriptors come first. Stops when
   /// own_cpu_time() is past `enough`. Not found are sockets on their way in a message and those
   /// of io_uring.
   void find(std::uint64_t netns, Inodes& inodes, std::chrono::nanoseconds enough,
             const Found& found);
-  /// The same among all other processes of the node: a sandbox of the program's own may be a
-  /// namespace without a network, and sockets can be handed to a program of another pod.
-  void find_outside(const std::set<std::uint64_t>& netns, Inodes& inodes,
-                    std::chrono::nanoseconds enough, const Found& found);
+  /// The same where they are seldom: threads that have a table of their own or have outlived their
+  /// process's first one (Linux 6.9), and processes in other namespaces than these. A program's own
+  /// sandbox may have no network, and sockets can be handed to a program of another pod.
+  void find_elsewhere(const std::set<std::uint64_t>& netns, Inodes& inodes,
+                      std::chrono::nanoseconds enough, const Found& found);
 
  private:
   struct Process {
@@ -48,8 +48,8 @@ class Holders {
     pid_t pid = 0;
   };
   static std::int64_t count(Process& process);
-  static void search(std::vector<Process> processes, Inodes& inodes,
-                     std::chrono::nanoseconds enough, const Found& found);
+  /// Those in one of these namespaces, or in none of them; those with few descriptors first.
+  std::vector<Process> processes(const std::set<std::uint64_t>& netns, bool inside);
   std::vector<Process> processes_;
 };
 

@@ -37,8 +37,9 @@ constexpr int kRestOfPod = 100;
 constexpr int kRestAfterSearch = 20;
 // Some 300,000 descriptors; behind more an end is never found.
 constexpr milliseconds kLongestSearch{500};
-// An end that nobody has is searched for again after this time, then twice that, and so on.
-constexpr std::chrono::seconds kFirstPause{1};
+// An end that nobody has is searched for again after this time, then everywhere, then after twice
+// that, and so on.
+constexpr milliseconds kFirstPause{500};
 constexpr std::chrono::minutes kLongestRest{10};
 
 }  // namespace
@@ -185,18 +186,26 @@ bool MoreRoom::help(const std::vector<local::StuckEnd>& stuck) {
   const auto listed = own_cpu_time() - begun;
   std::map<std::uint64_t, std::chrono::nanoseconds> costs;
   Holders::Inodes missing;
-  std::set<std::uint64_t> without;  // pods whose ends are missing
+  Holders::Inodes elsewhere;        // those missed before: programs end, and take their ends along
+  std::set<std::uint64_t> without;  // pods they are of
   for (const auto& [descriptors, netns] : pods) {
     const auto before = own_cpu_time();
     Holders::Inodes& inodes = wanted.at(netns);
     holders.find(netns, inodes, enough, found);
     costs[netns] = listed + own_cpu_time() - before;
-    if (!inodes.empty()) without.insert(netns);
-    missing.insert(inodes.begin(), inodes.end());
+    for (const std::uint32_t inode : inodes) {
+      missing.insert(inode);
+      if (!lost_.contains(inode)) continue;
+      without.insert(netns);
+      elsewhere.insert(inode);
+    }
   }
-  if (!missing.empty()) {
+  if (!elsewhere.empty()) {
     const auto before = own_cpu_time();
-    holders.find_outside(without, missing, enough, found);
+    Holders::Inodes left = elsewhere;
+    holders.find_elsewhere(without, left, enough, found);
+    for (const std::uint32_t inode : elsewhere)
+      if (!left.contains(inode)) missing.erase(inode);
     for (const std::uint64_t netns : without) costs[netns] += own_cpu_time() - before;
   }
 

@@ -135,7 +135,7 @@ TEST_CASE("sockets are found by whoever has them, and nothing of them is kept") 
   CHECK(holders.descriptors_in(node.inode + 1) == 0);
   Holders::Inodes wanted{inode, 1};
   holders.find(node.inode + 1, wanted, enough, found);
-  holders.find_outside({node.inode}, wanted, enough, found);
+  holders.find_elsewhere({node.inode}, wanted, enough, found);
   CHECK(calls == 0);
   holders.find(node.inode, wanted, own_cpu_time(), found);
   CHECK(calls == 0);  // there is no time
@@ -149,7 +149,7 @@ TEST_CASE("sockets are found by whoever has them, and nothing of them is kept") 
   CHECK(calls == 1);
   CHECK(wanted == Holders::Inodes{1});
   wanted = {inode};
-  holders.find_outside({node.inode + 1}, wanted, enough, found);
+  holders.find_elsewhere({node.inode + 1}, wanted, enough, found);
   CHECK(calls == 2);
   CHECK(wanted.empty());
   node.client.reset();
