@@ -208,8 +208,8 @@ const std::vector<Key>& table() {
           "Directory of windows that two nodes share; empty means that there is none.",
           MEMBER(fabrics.window.directory), absolute_or_empty),
       key("fabrics.window.memory",
-          "Most memory that the windows of one pod may take, from 1MiB to 64GiB.",
-          MEMBER(fabrics.window.memory), between<std::uint64_t>(kMiB, 64 * kGiB)),
+          "Most memory that each peer of a pod may fill, from 1MiB to 1GiB.",
+          MEMBER(fabrics.window.memory), between<std::uint64_t>(kMiB, kGiB)),
       key("fabrics.verbs.device", "RDMA device; empty means the one on the way to the peer.",
           MEMBER(fabrics.verbs.device), kAnything),
       key("fabrics.verbs.gid_index",
@@ -220,8 +220,7 @@ const std::vector<Key>& table() {
           MEMBER(fabrics.verbs.memory), between<std::uint64_t>(kMiB, 64 * kGiB)),
       key("fabrics.verbs.queue_pairs", "Queue pairs for each peer, from 1 to 64.",
           MEMBER(fabrics.verbs.queue_pairs), between<std::uint32_t>(1, 64)),
-      key("fabrics.verbs.streams",
-          "Most connections of one pod that use the device, from 1 to 1000000.",
+      key("fabrics.verbs.streams", "Most connections of a pod with each peer, from 1 to 1000000.",
           MEMBER(fabrics.verbs.streams), between<std::uint32_t>(1, 1'000'000)),
   };
   return rows;

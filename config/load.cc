@@ -149,6 +149,12 @@ std::string sentence(std::string_view file, const Problem& problem, std::size_t 
   return fmt::format("{}: {}{}", where, problem.text, more);
 }
 
+/// Whether a tab is in front of the words of that line, the first being 0.
+bool begins_with_tab(std::string_view text, int line) {
+  for (; line > 0; --line) text.remove_prefix(text.find('\n') + 1);
+  return text.substr(0, text.find_first_not_of(" \t")).find('\t') != std::string_view::npos;
+}
+
 Result<YamlNode, Problem> parse(std::string_view yaml) {
   if (yaml.size() > kMaxFileSize)
     return Problem{0, fmt::format("the file is larger than {}", write_value(kMaxFileSize))};
@@ -164,8 +170,10 @@ Result<YamlNode, Problem> parse(std::string_view yaml) {
   } catch (const Refusal& refusal) {
     return refusal.problem;
   } catch (const YAML::Exception& error) {
+    const bool tabs = begins_with_tab(yaml, error.mark.line);
     return Problem{error.mark.line + 1,
-                   fmt::format("this is not valid YAML ({})", printable(error.msg))};
+                   fmt::format("this is not valid YAML ({})",
+                               tabs ? "indent with spaces, not tabs" : printable(error.msg))};
   } catch (const std::exception& error) {
     return Problem{0, fmt::format("this is not valid YAML ({})", printable(error.what()))};
   }
