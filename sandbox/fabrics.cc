@@ -32,7 +32,9 @@ OfferedFabric make_window(EventLoop& loop, const config::WindowFabric& options,
   wanted.mover.lost_beats = static_cast<int>(silence / wanted.mover.beat);
   wanted.directory = options.directory;
   wanted.memory = static_cast<std::uint32_t>(std::min(options.memory, std::uint64_t{1} << 31U));
-  return made("window", window::make_fabric(loop, std::move(wanted)));
+  auto fabric = made("window", window::make_fabric(loop, std::move(wanted)));
+  if (fabric.fabric == nullptr) fabric.why = options.directory + ": " + fabric.why;
+  return fabric;
 }
 
 OfferedFabric make_verbs(EventLoop& loop, const config::VerbsFabric& options,

@@ -22,6 +22,7 @@
 #include "netstack/base/start_thread.h"
 #include "netstack/host/guard.h"
 #include "netstack/local/fast_list.h"
+#include "sandbox/cluster_key.h"
 
 namespace shunt::sandbox {
 namespace {
@@ -38,27 +39,6 @@ std::string read_line(const char* path) {
   std::string line;
   std::getline(file, line);
   return line;
-}
-
-/// The cluster key; empty if no file is configured.
-struct Key {
-  std::string bytes;
-};
-Result<Key, std::string> read_key(const std::string& path) {
-  if (path.empty()) return Key{};
-  struct stat info {};
-  if (::stat(path.c_str(), &info) < 0) return path + ": " + describe(last_error("stat"));
-  constexpr off_t kMost = 4096;
-  constexpr mode_t kOthers = S_IRWXG | S_IRWXO;
-  if ((info.st_mode & kOthers) != 0) return path + " must be for its owner only (mode 0600)";
-  if (info.st_size > kMost) return path + " is too long for a key";
-  std::ifstream file{path, std::ios::binary};
-  Key key{{std::istreambuf_iterator<char>{file}, {}}};
-  while (!key.bytes.empty() && (key.bytes.back() == '\n' || key.bytes.back() == '\r'))
-    key.bytes.pop_back();
-  constexpr std::size_t kLeast = 16;
-  if (key.bytes.size() < kLeast) return path + " must hold a key of at least 16 bytes";
-  return key;
 }
 
 std::uint64_t epoch_of_boot() {
@@ -141,7 +121,7 @@ Result<Done, std::string> Remote::open() {
   engine_ = std::move(*engine);
   mailbox_ = std::move(*mailbox);
 
-  auto key = read_key(options_.fabrics.key_file);
+  auto key = read_cluster_key(options_.fabrics.key_file);
   if (!key) return key.error();
   loop_.on_wake([this] { run_posted(); });
   fabrics_ = make_fabrics(loop_, options_.fabrics, options_.node_netns.get());

@@ -1,9 +1,8 @@
 // Which fabrics this host can offer: each is made as a shim would make it, and let go again.
-#include <sys/stat.h>
-
 #include "config/load.h"
 #include "netstack/base/event_loop.h"
 #include "netstack/base/netns.h"
+#include "sandbox/cluster_key.h"
 #include "sandbox/fabrics.h"
 #include "shim/command/check.h"
 
@@ -16,6 +15,9 @@ std::vector<Finding> check_fabrics(const std::string& config_path) {
     return {{"fabrics", Fitness::kOk, "off (fabrics.enabled names none)", ""}};
   const auto home = current_netns();
   if (!home) return {{"fabrics", Fitness::kDegraded, "unknown", describe(home.error())}};
+  if (const auto key = sandbox::read_cluster_key(config->fabrics.key_file); !key)
+    return {{"fabrics.key_file", Fitness::kDegraded, "unusable",
+             key.error() + "; pods of different nodes use the overlay"}};
   EventLoop loop;
   std::vector<Finding> findings;
   bool any = false;

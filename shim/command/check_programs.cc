@@ -44,6 +44,18 @@ void check_runtime(const std::string& binary, std::vector<Finding>& findings) {
            : "the runtime cannot install the filter; use runc 1.1 or newer with libseccomp 2.5"});
 }
 
+/// It is made with the first pod.
+Finding check_state(const std::string& state) {
+  std::error_code ignored;
+  std::filesystem::path there{state};
+  while (there.has_relative_path() && !std::filesystem::exists(there, ignored))
+    there = there.parent_path();
+  if (std::filesystem::is_directory(there, ignored) && ::access(there.c_str(), W_OK) == 0)
+    return {"state directory", Fitness::kOk, state, ""};
+  return {"state directory", Fitness::kMissing, "no " + state,
+          there.string() + " is no directory that can be written to; name another with state"};
+}
+
 }  // namespace
 
 std::vector<Finding> check_programs(const std::string& config_path) {
@@ -54,6 +66,7 @@ std::vector<Finding> check_programs(const std::string& config_path) {
                          ? Finding{"configuration", Fitness::kOk,
                                    ::access(file.c_str(), F_OK) == 0 ? file : "defaults", ""}
                          : Finding{"configuration", Fitness::kMissing, "invalid", config.error()});
+  if (config) findings.push_back(check_state(config->state));
   check_runtime(config ? config->runtime.binary : "runc", findings);
 
   const auto containerd = output_of({"containerd", "--version"});
