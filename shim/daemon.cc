@@ -80,7 +80,8 @@ int run_daemon(const CommandLine& line) {
   if (socket.empty()) {
     std::fprintf(
         stderr,
-        "containerd-shim-shunt-v2: is started by containerd, with the action \"start\" first\n");
+        "containerd-shim-shunt-v2: containerd starts this, with the action \"start\" first; "
+        "people use the command shunt, which is the same file under that name\n");
     return 1;
   }
   ::fcntl(listener.get(), F_SETFD, FD_CLOEXEC);

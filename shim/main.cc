@@ -18,8 +18,9 @@ int main(int argc, char** argv) {
   if (line.action == "start") return shunt::run_start(line);
   if (line.action == "delete") return shunt::run_delete(line);
   if (line.action.empty()) return shunt::run_daemon(line);
-  std::fprintf(
-      stderr, "containerd-shim-shunt-v2: unknown action \"%s\"; containerd uses start and delete\n",
-      line.action.c_str());
+  std::fprintf(stderr,
+               "containerd-shim-shunt-v2: unknown action \"%s\"; containerd uses start and delete, "
+               "people use the command shunt\n",
+               line.action.c_str());
   return 1;
 }

@@ -30,7 +30,11 @@ RuntimeOptions read_runtime_options(const std::string& type_url, const std::stri
     options.io_gid = runc.io_gid();
   } else if (type == "runtimeoptions.v1.Options") {
     wire::RuntimeOptions named;
-    if (named.ParseFromString(value)) options.config_path = named.config_path();
+    if (!named.ParseFromString(value)) {
+      log::warn("shim", "the runtime options do not parse and are ignored");
+      return options;
+    }
+    options.config_path = named.config_path();
   } else {
     log::warn("shim", "runtime options of type {} are not known and are ignored", type);
   }
@@ -85,8 +89,8 @@ void write_crash_note(const std::string& bundle, const CrashNote& note) {
 }
 
 std::optional<CrashNote> read_crash_note(const std::string& bundle) {
-  const auto json =
-      nlohmann::json::parse(read_file(bundle + kNote, std::size_t{64} << 10U).value_or(""), nullptr, false);
+  const auto json = nlohmann::json::parse(
+      read_file(bundle + kNote, std::size_t{64} << 10U).value_or(""), nullptr, false);
   if (!json.is_object()) return std::nullopt;
   const auto text = [&](const char* key) {
     const auto it = json.find(key);

@@ -63,7 +63,7 @@ int run(int argc, char** argv) {
   std::string config_path;
   std::string output = "table";
   const auto add_output = [&](CLI::App* command) {
-    command->add_option("-o,--output", output, "table for people, json for programs")
+    command->add_option("-o,--output", output, "table (default), for people, or json, for programs")
         ->check(CLI::IsMember({"table", "json"}));
     command->add_option("--config", config_path,
                         "Shunt's configuration file (default: /etc/shunt/config.yaml)");

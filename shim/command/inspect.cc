@@ -116,7 +116,7 @@ Census look_around(const std::vector<std::string>& sockets, const std::string& n
   return census;
 }
 
-int inspect_once(const InspectOptions& options) {
+int inspect_once(const InspectOptions& options, bool again) {
   const std::string directory = inspect_directory(options.state);
   std::error_code problem;
   std::vector<std::string> sockets;
@@ -128,6 +128,10 @@ int inspect_once(const InspectOptions& options) {
     return 1;
   }
   std::sort(sockets.begin(), sockets.end());
+
+  const bool is_there = std::filesystem::exists(options.state, problem);
+  const std::string state =
+      (is_there ? "state directory " : "there is no state directory ") + options.state;
 
   // First who is there, which takes a shim next to nothing; then everything from those meant.
   Census census = look_around(sockets, options.name);
@@ -157,14 +161,12 @@ int inspect_once(const InspectOptions& options) {
   list.end_array();
   if (found == 0 && census.silent) return 1;
   if (found == 0 && !options.name.empty()) {
-    std::fprintf(stderr,
-                 "shunt: no pod or container \"%s\" runs under Shunt here (state directory %s)\n",
-                 options.name.c_str(), options.state.c_str());
+    std::fprintf(stderr, "shunt: no pod or container \"%s\" runs under Shunt here%s (%s)\n",
+                 options.name.c_str(), again ? " any more" : "", state.c_str());
     return 1;
   }
   if (options.json) text = list.take() + "\n";
-  if (text.empty())
-    text = "No pod runs under Shunt here (state directory " + options.state + ").\n";
+  if (text.empty()) text = "No pod runs under Shunt here (" + state + ").\n";
   // Only now, so that the terminal is not empty while shims are asked.
   if (options.watch && !options.json) text.insert(0, "\033[H\033[2J");
   return print(text) ? 0 : 1;
@@ -173,8 +175,8 @@ int inspect_once(const InspectOptions& options) {
 }  // namespace
 
 int inspect(const InspectOptions& options) {
-  while (true) {
-    const int code = inspect_once(options);
+  for (bool again = false;; again = true) {
+    const int code = inspect_once(options, again);
     if (!options.watch || code != 0) return code;
     std::this_thread::sleep_for(std::chrono::seconds{1});
   }
