@@ -1,6 +1,6 @@
 // Threads and who owns what.
 //
-//   loop thread      the EventLoop, the Acceptor's queues, notify descriptors of execs
+//   loop thread      the EventLoop, the Acceptor's queues, notify descriptors that have no thread
 //   container thread one notify descriptor; a Worker; nothing else
 //   shared           PodNetwork, Listeners, SocketNotes, Statistics: each has its own short locks
 //
@@ -46,7 +46,9 @@
 namespace shunt::sandbox {
 namespace {
 
-constexpr std::size_t kContainerThreads = 2;  // further containers share the loop
+// The first containers that call get a thread each, which a pod's sandbox container never does;
+// further ones and execs share the loop.
+constexpr std::size_t kContainerThreads = 2;
 constexpr std::chrono::seconds kHousekeeping{1};
 
 #if defined(__x86_64__)
@@ -132,7 +134,13 @@ class Supervisor::Core {
   }
 
   ~Core() {
-    for (ContainerThread& entry : threads_) {
+    std::promise<std::list<ContainerThread>> rest;
+    post([this, &rest] {
+      ending_ = true;
+      rest.set_value(std::move(threads_));
+    });
+    std::list<ContainerThread> threads = rest.get_future().get();
+    for (ContainerThread& entry : threads) {
       entry.stop = true;
       while (!entry.ended.load()) {
         ::pthread_kill(entry.thread.native_handle(), stop_signal());
@@ -158,20 +166,12 @@ class Supervisor::Core {
         std::make_shared<Container>(id, std::move(*notify), pair.value_or(options_.upgrade.pair));
     const std::lock_guard guard{mutex_};
     if (!joined_) join(pid);
-    reap();
     {
       const std::lock_guard also{containers_mutex_};
+      std::erase_if(containers_, [](const auto& entry) { return entry.expired(); });
       containers_.push_back(container);
     }
-    if (!exec && threads_.size() < kContainerThreads) {
-      ContainerThread& entry = threads_.emplace_back();
-      if (auto thread = start_thread([this, &entry, container] { serve(entry, container); })) {
-        entry.thread = std::move(*thread);
-        return Done{};
-      }
-      threads_.pop_back();
-    }
-    post([this, container] { watch(container); });
+    post([this, container, exec] { watch(container, exec); });
     return Done{};
   }
 
@@ -288,20 +288,6 @@ class Supervisor::Core {
     if (!std::holds_alternative<Later>(reply)) deliver(services_, identity, std::move(reply));
   }
 
-  // Requires: mutex_.
-  void reap() {
-    for (auto entry = threads_.begin(); entry != threads_.end();) {
-      if (!entry->ended.load()) {
-        ++entry;
-        continue;
-      }
-      entry->thread.join();
-      entry = threads_.erase(entry);
-    }
-    const std::lock_guard also{containers_mutex_};
-    std::erase_if(containers_, [](const auto& container) { return container.expired(); });
-  }
-
   void answer(const std::shared_ptr<Container>& container, const seccomp_notif& trapped,
               Worker& worker) {
     const bool native = trapped.data.arch == kNativeArch;  // elsewhere the numbers mean other calls
@@ -324,8 +310,8 @@ class Supervisor::Core {
     block_signals();
     ask_for_short_turns();
     Worker worker;
-    if (network_ != nullptr) {
-      enter(network_->private_netns());
+    if (services_.network != nullptr) {
+      enter(services_.network->private_netns());
       worker.line = take_line();
     }
     static const bool blocking = receive_returns_at_the_end();
@@ -349,18 +335,21 @@ class Supervisor::Core {
   }
 
   // Loop thread: one call per round and descriptor, so that all get their turn.
-  void watch(const std::shared_ptr<Container>& container) {
+  void watch(const std::shared_ptr<Container>& container, bool exec) {
     const auto token = std::make_shared<EventLoop::Token>(0);
+    const auto leave = [this, container, token] {
+      loop_.forget(*token);
+      loop_containers_.erase(container);
+    };
     const auto watched = loop_.watch(container->notify.get(), EPOLLIN,
-                                     [this, container, token](std::uint32_t events) {
-                                       if ((events & EPOLLIN) != 0) {
-                                         if (const auto trapped = container->notify.receive())
-                                           answer(container, *trapped, loop_worker_);
+                                     [this, container, exec, leave](std::uint32_t events) {
+                                       if ((events & EPOLLIN) == 0) {
+                                         if (is_end(events)) leave();
                                          return;
                                        }
-                                       if (!is_end(events)) return;
-                                       loop_.forget(*token);
-                                       loop_containers_.erase(container);
+                                       if (!exec && give_thread(container)) return leave();
+                                       if (const auto trapped = container->notify.receive())
+                                         answer(container, *trapped, loop_worker_);
                                      });
     if (!watched) {
       log::error("sandbox", "container {}: {}", container->id, describe(watched.error()));
@@ -368,6 +357,24 @@ class Supervisor::Core {
     }
     *token = *watched;
     loop_containers_.insert(container);
+  }
+
+  // Loop thread. The call that waits is the thread's first one.
+  bool give_thread(const std::shared_ptr<Container>& container) {
+    threads_.remove_if([](ContainerThread& entry) {
+      if (!entry.ended.load()) return false;
+      entry.thread.join();
+      return true;
+    });
+    if (ending_ || threads_.size() >= kContainerThreads) return false;
+    ContainerThread& entry = threads_.emplace_back();
+    auto thread = start_thread([this, &entry, container] { serve(entry, container); });
+    if (!thread) {
+      threads_.pop_back();
+      return false;
+    }
+    entry.thread = std::move(*thread);
+    return true;
   }
 
   void keep_house() {
@@ -420,13 +427,12 @@ class Supervisor::Core {
   Listeners listeners_;
   ShortLived short_lived_;
 
-  std::mutex mutex_;  // network_, joined_, threads_
+  std::mutex mutex_;  // network_, joined_, remote_
   std::unique_ptr<PodNetwork> network_;
   std::unique_ptr<MoreRoom> more_room_;
   bool joined_ = false;
   std::string why_not_;
   std::string why_not_remote_;
-  std::list<ContainerThread> threads_;
 
   std::mutex containers_mutex_;
   std::vector<std::weak_ptr<Container>> containers_;
@@ -440,7 +446,9 @@ class Supervisor::Core {
   Worker loop_worker_;
   Acceptor acceptor_;
   Services services_;
-  std::set<std::shared_ptr<Container>> loop_containers_;
+  std::set<std::shared_ptr<Container>> loop_containers_;  // these three: loop thread
+  std::list<ContainerThread> threads_;
+  bool ending_ = false;
   std::unique_ptr<Remote> remote_;
   std::thread loop_thread_;  // last: it uses all of the above
 };
