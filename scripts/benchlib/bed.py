@@ -20,19 +20,22 @@ from .measure import Measure
 # For pods that have every connection upgraded, those that only lose by it, too.
 EVERY = {"upgrade": {"short_lived": "upgrade"}}
 PORTS = {"serve": 7000, "answer": 7001, "keep": 7002}  # of the servers
+TRAPPED_PORT = 7003  # of `load trapped answer`
 GB = 1e9
 KIB = 1024
 
 
 class Variant:
-    """One way between two pods: a PodPair, and how a client in one addresses a server in the other."""
+    """One way between two pods: a PodPair, and how a client in one addresses a server in the other.
+    With `trapped` connects and accepts are trapped, and the answer is nothing but `go on`."""
 
-    def __init__(self, name, pair):
+    def __init__(self, name, pair, trapped=False):
         self.name = name
         self.pair = pair
+        self.trapped = trapped
 
     def address(self, server):
-        return f"{self.pair.address}:{PORTS[server]}"
+        return f"{self.pair.address}:{TRAPPED_PORT if self.trapped else PORTS[server]}"
 
     def cpu_seconds(self):
         """CPU seconds of all pods of the pair's nodes and of this pair's shims; other pods are idle
@@ -118,7 +121,8 @@ class Bed:
         return result
 
     def run_load(self, variant, what, server, *arguments, gate=None):
-        command = ["load", what, variant.address(server), *map(str, arguments)]
+        command = ["load", *(["trapped"] if variant.trapped else []), what,
+                   variant.address(server), *map(str, arguments)]
         if gate:
             command = ["env", f"GATE={gate}", *command]
         text = variant.pair.call(self.load, *command)

@@ -27,6 +27,7 @@ RUNC, SHUNT, TCP_PAIR, LIMIT, KERNEL = "runc", "shunt", "tcp pair", "AF_UNIX", "
 # Without containerd's seccomp profile, which all others have.
 RUNC_BARE, KERNEL_BARE = "runc, no profile", "shunt, kernel path, no profile"
 EVERY = "shunt, every one upgraded"
+TRAPS = "runc, calls trapped"  # what the kernel takes for two traps a connection: the least there is
 HANDLED = (SHUNT, EVERY, TCP_PAIR, KERNEL, KERNEL_BARE)  # variants whose pods run under Shunt
 UNREPLACED = (RUNC, KERNEL, RUNC_BARE, KERNEL_BARE)  # variants without fast connections
 
@@ -49,12 +50,14 @@ http { access_log off; sendfile on; keepalive_requests 1000000000; default_type 
 class Variant(bed.Variant):
     """With `limit` the client addresses a socket file that both pods see."""
 
-    def __init__(self, name, pair, limit=False):
-        super().__init__(name, pair)
+    def __init__(self, name, pair, limit=False, trapped=False):
+        super().__init__(name, pair, trapped)
         self.limit = limit
 
     def address(self, server):
-        return f"/shared/{server}" if self.limit else f"{self.pair.address}:{PORTS[server]}"
+        if self.limit:
+            return f"/shared/{server}"
+        return super().address(server) if self.trapped else f"{self.pair.address}:{PORTS[server]}"
 
 
 class Bed(bed.Bed):
@@ -65,7 +68,11 @@ class Bed(bed.Bed):
         self.node = node
         self.images = _images()
         runc = self._pair(RUNC, "runc", folder, stack)
-        self.variants = {RUNC: Variant(RUNC, runc), LIMIT: Variant(LIMIT, runc, limit=True)}
+        runc.serve("answer-trapped", "load", "trapped", "answer", f"0.0.0.0:{bed.TRAPPED_PORT}",
+                   image=self.load)
+        runc.wait_port(bed.TRAPPED_PORT)
+        self.variants = {RUNC: Variant(RUNC, runc), LIMIT: Variant(LIMIT, runc, limit=True),
+                         TRAPS: Variant(TRAPS, runc, trapped=True)}
         # With state directories of their own two pods do not know each other: both are supervised,
         # their calls are trapped, and every connection between them stays what it is.
         apart = {"state": os.path.join(node.dir, "apart")}
@@ -235,8 +242,9 @@ def _measure(bench, pods, where, one_cpu):
                       rounds=bench.pick(400, 150) if one_cpu else bench.pick(60, 20))
     if one_cpu:
         bench.compare(f"making connections that are never replaced, {where}",
-                      turns((RUNC, KERNEL), lambda v: pods.connects(v, seconds)),
-                      bed.connect_measures([Bar(KERNEL, against=RUNC, at_most=1.25)]))
+                      turns((RUNC, KERNEL, TRAPS), lambda v: pods.connects(v, seconds / 2)),
+                      bed.connect_measures([Bar(KERNEL, against=RUNC, at_most=1.25)]),
+                      rounds=bench.pick(40, 20))
 
 
 def _measure_held(bench, pods):
