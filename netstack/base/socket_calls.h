@@ -48,8 +48,6 @@ class SocketCalls {
   Started start_connect(int socket, const sockaddr* address, socklen_t length,
                         std::chrono::microseconds patience);
 
-  bool uses_io_uring() const { return ring_ != nullptr; }
-
  private:
   struct Ring;
   struct Timer;
