@@ -2,8 +2,8 @@
 """The guest programs (guests/README.md) over verbs: in an emulated machine with an RDMA device, client and server in
 pods of two nodes (guests/guests_across_nodes.py). What they print is what they print natively.
 
-A few of each run; all of them with SHUNT_LONG=1, in slices that are a boot each, of some five minutes. A slice that is named
-runs whatever the environment says: verbs_guests_test.py OverVerbs.test_slice_3
+A few of each run; all of them with SHUNT_LONG=1, in slices that are a boot each, of three to seven minutes. A slice
+that is named runs whatever the environment says: verbs_guests_test.py OverVerbs.test_slice_3
 """
 
 import os
