@@ -192,6 +192,11 @@ void Holders::find(std::uint64_t netns, Inodes& inodes, std::chrono::nanoseconds
   }
 }
 
+void Holders::find_in(pid_t tid, Inodes& inodes, std::chrono::nanoseconds enough,
+                      const Found& found) {
+  Search{inodes, enough, found}.table_of(tid);
+}
+
 void Holders::find_elsewhere(const std::set<std::uint64_t>& netns, Inodes& inodes,
                              std::chrono::nanoseconds enough, const Found& found) {
   Search search{inodes, enough, found};

@@ -35,6 +35,9 @@ class Holders {
   /// of io_uring.
   void find(std::uint64_t netns, Inodes& inodes, std::chrono::nanoseconds enough,
             const Found& found);
+  /// The same in the table of one thread.
+  static void find_in(pid_t tid, Inodes& inodes, std::chrono::nanoseconds enough,
+                      const Found& found);
   /// The same where they are seldom: threads that have a table of their own or have outlived their
   /// process's first one (Linux 6.9), and processes in other namespaces than these. A program's own
   /// sandbox may have no network, and sockets can be handed to a program of another pod.

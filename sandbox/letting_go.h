@@ -17,23 +17,25 @@ namespace shunt::sandbox {
 
 class LettingGo {
  public:
-  /// Before the guest's descriptor is replaced. `inode`: of the socket.
+  /// Before the guest's descriptor is replaced. `inode` (0: not known) and `cookie`: of the socket.
   /// `watch`: an epoll instance of the calling thread, used for one at a time.
-  LettingGo(UniqueFd tcp, std::uint64_t inode, UniqueFd& watch);
+  LettingGo(UniqueFd tcp, std::uint64_t inode, std::uint64_t cookie, UniqueFd& watch);
   LettingGo(LettingGo&&) = default;
   LettingGo& operator=(LettingGo&&) = default;
   ~LettingGo();
 
   /// After it was replaced: closes the socket by a reset, which is what tells the server that the
   /// offer holds. If another holder kept it alive, no reset was sent, and the socket comes back,
-  /// found among the descriptors of `tid` or of a process in its network namespace. An invalid
-  /// descriptor: it is alive but cannot be found (it may be travelling in a message).
-  std::optional<UniqueFd> close_unless_shared(pid_t tid);
+  /// found among the descriptors of `tid`, of a process in its network namespace `netns`, or now
+  /// and then of any process of the node. An invalid descriptor: it is alive but was not found (it
+  /// may be travelling in a message).
+  std::optional<UniqueFd> close_unless_shared(pid_t tid, std::uint64_t netns);
 
  private:
   UniqueFd tcp_;
   UniqueFd* watch_ = nullptr;
   std::uint64_t inode_ = 0;
+  std::uint64_t cookie_ = 0;
 };
 
 }  // namespace shunt::sandbox

@@ -136,6 +136,13 @@ std::optional<local::TcpState> PodNetwork::look_up(const Pod& pod, const Endpoin
   return found ? *found : std::nullopt;
 }
 
+void PodNetwork::reset(const Endpoint& local, const Endpoint& remote, std::uint64_t cookie) {
+  const auto diag = diag_of(*self_);
+  if (diag == nullptr) return;
+  if (const Status done = diag->reset(local, remote, cookie); !done)
+    log::debug("sandbox", "reset: {}", describe(done.error()));
+}
+
 std::optional<std::uint32_t> PodNetwork::waiting_at(std::uint16_t port) {
   const auto diag = diag_of(*self_);
   if (diag == nullptr) return std::nullopt;

@@ -59,6 +59,8 @@ class PodNetwork {
   /// The connection as the owner of `local` sees it.
   std::optional<local::TcpState> look_up(const local::Pod& pod, const Endpoint& local,
                                          const Endpoint& remote);
+  /// Resets a connection of this pod, whoever has it.
+  void reset(const Endpoint& local, const Endpoint& remote, std::uint64_t cookie);
   /// Connections of this pod that wait to be accepted at a port; nothing if it cannot be told.
   std::optional<std::uint32_t> waiting_at(std::uint16_t port);
   std::optional<local::Conntrack::Reply> translation(const Endpoint& client,

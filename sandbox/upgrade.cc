@@ -302,9 +302,11 @@ Reply put_in_place(Services& services, const CallId& call, GuestFd number, Estab
   const bool told = connection.error == 0;
   reply.replaced = [&services, replaced, told, fast_cookie = replacement.cookie, identity = call,
                     number = static_cast<int>(number), close_on_exec = reply.close_on_exec,
-                    path = replacement.path, ended = std::move(replacement.ended),
-                    old = LettingGo{std::move(connection.tcp), connection.info.inode, watch}](
-                       const Status& placed) mutable {
+                    own = replacement.name.client, peer = replacement.name.service,
+                    tcp_cookie = connection.cookie, path = replacement.path,
+                    ended = std::move(replacement.ended),
+                    old = LettingGo{std::move(connection.tcp), connection.info.inode,
+                                    connection.cookie, watch}](const Status& placed) mutable {
     const auto end = [&](Path how, bool upgraded) {
       services.statistics.count(how);
       if (ended) ended(upgraded);
@@ -313,7 +315,7 @@ Reply put_in_place(Services& services, const CallId& call, GuestFd number, Estab
       end(Path::kInterrupted, false);
       return;
     }
-    auto shared = old.close_unless_shared(identity.tid);
+    auto shared = old.close_unless_shared(identity.tid, services.network->netns());
     if (shared && shared->valid() &&
         identity.container->notify.replace(identity.id, shared->get(), number, close_on_exec)) {
       // The fast end is closed with that: the server sees it, and hands out TCP.
@@ -321,6 +323,8 @@ Reply put_in_place(Services& services, const CallId& call, GuestFd number, Estab
       return;
     }
     if (shared && shared->valid()) abandon(shared->get());
+    // On its way in a message, for instance. As long as it lives the server waits for a decision.
+    if (shared && !shared->valid()) services.network->reset(own, peer, tcp_cookie);
     *replaced = true;
     if (services.short_lived != nullptr) services.short_lived->changed();
     if (path == Path::kUpgraded && services.more_room != nullptr) services.more_room->handed_out();

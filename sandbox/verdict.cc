@@ -13,6 +13,7 @@ using std::chrono::milliseconds;
 constexpr milliseconds kPatience{20};    // with a client that has not decided
 constexpr milliseconds kTakenBack{2};    // between the client's end closing and its reset arriving
 constexpr milliseconds kAskKernel{10};   // after which a lost reset is suspected
+constexpr milliseconds kGiveUp{5000};    // waiting for a reset, long after the client decided
 constexpr milliseconds kEvidence{1000};  // of what a client did whose shim cannot be heard any more
 
 bool still_open(const local::NodeTable& table, const Arrival& arrival) {
@@ -97,8 +98,13 @@ Verdict judge(PodNetwork* network, const Listener& listener, Arrival& arrival) {
   if (fast != Peek::kSilent && age < kTakenBack) return Verdict::kWait;
   // The offer was taken back, or it holds and the reset that says so is late or lost. The kernel of
   // the client's namespace knows.
-  if (client_has_it(*network, arrival))
-    return fast == Peek::kSilent ? Verdict::kWait : Verdict::kTcp;
+  if (client_has_it(*network, arrival)) {
+    if (fast != Peek::kSilent) return Verdict::kTcp;
+    // Committed and not reset: another descriptor keeps it, which its supervisor could neither find
+    // nor do without (see put_in_place()). Whoever accepts is not to wait for that one.
+    const bool kept = age >= kGiveUp && !still_open(network->table(), arrival);
+    return kept ? Verdict::kFast : Verdict::kWait;
+  }
   // Since the first look the program may have written to the socket it was left, and finished.
   const Peek now = local::peek(arrival.tcp.get());
   const bool used = now == Peek::kData || (now == Peek::kEnd && fast != Peek::kSilent);

@@ -17,6 +17,18 @@ void put(const Endpoint& endpoint, __be32 (&address)[4], __be16& port) {
   port = htons(endpoint.port);
 }
 
+inet_diag_req_v2 query_for(const Endpoint& local, const Endpoint& remote) {
+  inet_diag_req_v2 query{};
+  // IPv4 connections of AF_INET6 sockets are found under AF_INET, too.
+  query.sdiag_family = static_cast<std::uint8_t>(is_v4(local.address) ? AF_INET : AF_INET6);
+  query.sdiag_protocol = IPPROTO_TCP;
+  query.idiag_states = ~0U;
+  put(local, query.id.idiag_src, query.id.idiag_sport);
+  put(remote, query.id.idiag_dst, query.id.idiag_dport);
+  query.id.idiag_cookie[0] = query.id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
+  return query;
+}
+
 }  // namespace
 
 Result<TcpDiag> TcpDiag::open() {
@@ -26,14 +38,7 @@ Result<TcpDiag> TcpDiag::open() {
 }
 
 Result<std::optional<TcpState>> TcpDiag::find(const Endpoint& local, const Endpoint& remote) {
-  inet_diag_req_v2 query{};
-  // IPv4 connections of AF_INET6 sockets are found under AF_INET, too.
-  query.sdiag_family = static_cast<std::uint8_t>(is_v4(local.address) ? AF_INET : AF_INET6);
-  query.sdiag_protocol = IPPROTO_TCP;
-  query.idiag_states = ~0U;
-  put(local, query.id.idiag_src, query.id.idiag_sport);
-  put(remote, query.id.idiag_dst, query.id.idiag_dport);
-  query.id.idiag_cookie[0] = query.id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
+  const inet_diag_req_v2 query = query_for(local, remote);
   NetlinkMessage message{SOCK_DIAG_BY_FAMILY, 0};
   message.body(query);
 
@@ -49,6 +54,15 @@ Result<std::optional<TcpState>> TcpDiag::find(const Endpoint& local, const Endpo
   });
   if (!asked && asked.error().number != ENOENT) return asked.error();
   return found;
+}
+
+Status TcpDiag::reset(const Endpoint& local, const Endpoint& remote, std::uint64_t cookie) {
+  inet_diag_req_v2 query = query_for(local, remote);
+  query.id.idiag_cookie[0] = static_cast<std::uint32_t>(cookie);
+  query.id.idiag_cookie[1] = static_cast<std::uint32_t>(cookie >> 32U);
+  NetlinkMessage message{SOCK_DESTROY, NLM_F_ACK};
+  message.body(query);
+  return socket_.request(message, [](std::uint16_t, auto) {});
 }
 
 Status dump_tcp(NetlinkSocket& socket, std::uint32_t states,

@@ -36,6 +36,10 @@ class TcpDiag {
   /// The socket in that namespace with these addresses, or nothing. About 2 µs.
   Result<std::optional<TcpState>> find(const Endpoint& local, const Endpoint& remote);
 
+  /// Resets it, as if its program had: the other side is told at once, and whoever has the socket
+  /// finds ECONNABORTED. EOPNOTSUPP if the kernel is built without (CONFIG_INET_DIAG_DESTROY).
+  Status reset(const Endpoint& local, const Endpoint& remote, std::uint64_t cookie);
+
   /// Connections waiting to be accepted, over all listeners of a port.
   Result<std::uint32_t> waiting_at(std::uint16_t port);
 
