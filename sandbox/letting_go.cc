@@ -53,9 +53,10 @@ LettingGo::LettingGo(UniqueFd tcp, std::uint64_t inode, std::uint64_t cookie, Un
     : tcp_{std::move(tcp)}, watch_{&watch}, inode_{inode}, cookie_{cookie} {
   struct stat info {};
   if (inode_ == 0 && ::fstat(tcp_.get(), &info) == 0) inode_ = info.st_ino;
+  if (!watch_->valid()) *watch_ = UniqueFd{::epoll_create1(EPOLL_CLOEXEC)};
   epoll_event event{};
   event.events = EPOLLOUT;  // an established connection is writable: an entry is an event
-  ::epoll_ctl(watch_->get(), EPOLL_CTL_ADD, tcp_.get(), &event);
+  watched_ = ::epoll_ctl(watch_->get(), EPOLL_CTL_ADD, tcp_.get(), &event) == 0;
 }
 
 LettingGo::~LettingGo() {
@@ -65,6 +66,7 @@ LettingGo::~LettingGo() {
 std::optional<UniqueFd> LettingGo::close_unless_shared(pid_t tid, std::uint64_t netns) {
   set_linger(tcp_.get(), true);
   tcp_.reset();
+  if (!watched_) return UniqueFd{};
   epoll_event event{};
   if (::epoll_wait(watch_->get(), &event, 1, 0) <= 0) return std::nullopt;
 

@@ -28,7 +28,7 @@ class LettingGo {
   /// offer holds. If another holder kept it alive, no reset was sent, and the socket comes back,
   /// found among the descriptors of `tid`, of a process in its network namespace `netns`, or now
   /// and then of any process of the node. An invalid descriptor: it is alive but was not found (it
-  /// may be travelling in a message).
+  /// may be travelling in a message), or nobody can tell.
   std::optional<UniqueFd> close_unless_shared(pid_t tid, std::uint64_t netns);
 
  private:
@@ -36,6 +36,7 @@ class LettingGo {
   UniqueFd* watch_ = nullptr;
   std::uint64_t inode_ = 0;
   std::uint64_t cookie_ = 0;
+  bool watched_ = false;
 };
 
 }  // namespace shunt::sandbox
