@@ -70,6 +70,64 @@ TEST_CASE("timers fire in order and can be forgotten") {
   CHECK(seen == "ab");
 }
 
+TEST_CASE("the clock follows the timers") {
+  EventLoop loop;
+  std::string seen;
+  const auto now = EventLoop::Clock::now();
+  const auto first = loop.at(now + 5ms, [&] { seen += 'x'; });
+  loop.at(now + 20ms, [&] {
+    seen += 'c';
+    loop.after(1ms, [&] { loop.stop(); });
+  });
+  loop.forget(first);                                             // rings for nothing
+  loop.at(now - 1s, [&] { seen += 'a'; });                        // has been
+  loop.at(EventLoop::Clock::time_point{}, [&] { seen += '0'; });  // is not "never"
+  loop.at(EventLoop::Clock::time_point::max(), [&] { seen += 'x'; });
+  loop.after(10ms, [&] {
+    seen += 'b';
+    loop.after(0ms, [&] { seen += '-'; });
+    while (seen.back() != '-') loop.run_once(-1);  // a loop in a callback has timers, too
+  });
+  loop.run();
+  CHECK(seen == "0ab-c");
+}
+
+TEST_CASE("a watch forgotten in a batch of events gets none of them") {
+  EventLoop loop;
+  Pipe one, two;
+  int calls = 0;
+  auto held = std::make_shared<int>(0);
+  std::array<EventLoop::Token, 2> tokens{};
+  const auto callback = [&, held](std::uint32_t) {
+    ++calls;
+    for (const auto token : tokens) loop.forget(token);  // itself and the other
+    CHECK(held.use_count() == 3);                        // the other's is gone, its own is not
+  };
+  tokens = {*loop.watch(one.in.get(), EPOLLIN, callback),
+            *loop.watch(two.in.get(), EPOLLIN, callback)};
+  CHECK(held.use_count() == 4);
+  for (const Pipe* pipe : {&one, &two}) REQUIRE(::write(pipe->out.get(), "x", 1) == 1);
+  loop.run_once(1000);
+  loop.run_once(0);
+  CHECK(calls == 1);
+}
+
+TEST_CASE("a turn comes once before the next wait, and not after its end") {
+  EventLoop loop;
+  std::string seen;
+  EventLoop::Turn again{loop, [&] {
+                          seen += 'a';
+                          if (seen.size() < 3) again.ask();
+                        }};
+  std::optional<EventLoop::Turn> ended{std::in_place, loop, [&] { seen += 'x'; }};
+  again.ask();
+  again.ask();
+  ended->ask();
+  ended.reset();
+  for (int i = 0; i < 4; ++i) loop.run_once(0);
+  CHECK(seen == "aaa");
+}
+
 TEST_CASE("after a stop what has come goes before what is due") {
   Pipe pipe, answer, ready;
   const auto due = EventLoop::Clock::now() + 300ms;

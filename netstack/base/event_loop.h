@@ -14,7 +14,9 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <unordered_map>
+#include <vector>
 
 #include "netstack/base/result.h"
 #include "netstack/base/unique_fd.h"
@@ -37,12 +39,14 @@ class EventLoop {
   Status rearm(Token token, std::uint32_t events);
   void forget(Token token);  ///< a watch or a timer; unknown tokens (and 0) are ignored
 
-  /// Timers are called in the order of the moments they are due at.
+  /// Timers are called in the order of the moments they are due at. One that is forgotten, or set
+  /// for later than another, costs no system call.
   Token at(Clock::time_point due, std::function<void()> callback);
   Token after(std::chrono::nanoseconds delay, std::function<void()> callback) {
     return at(Clock::now() + delay, std::move(callback));
   }
   void post(std::function<void()> callback);  ///< runs before the next wait
+  class Turn;
 
   /// Any thread: makes the loop call `on_wake` callbacks registered by the owner of the other
   /// thread.
@@ -62,22 +66,49 @@ class EventLoop {
 
  private:
   struct Watch {
+    Token token;  ///< 0: forgotten
     int fd;
     Callback callback;
+    int running = 0;  ///< calls of it that have not returned
   };
-  int next_timeout(int limit_ms) const;
+  void set_clock();
+  void hand_out(std::span<const epoll_event> batch);
   void run_timers();
   void run_posted();
 
   UniqueFd epoll_;
   UniqueFd wake_fd_;
-  std::unordered_map<Token, std::shared_ptr<Watch>> watches_;
+  UniqueFd clock_;                                         ///< a timerfd
+  Clock::time_point rings_at_ = Clock::time_point::max();  ///< when it will, at the latest
+  bool rang_ = false;                                      ///< in this turn
+  std::unordered_map<Token, std::unique_ptr<Watch>> watches_;
+  std::vector<std::unique_ptr<Watch>> forgotten_;  ///< events at hand may still name them
+  int batches_ = 0;                                ///< of events, being handed out
   std::multimap<Clock::time_point, std::pair<Token, std::function<void()>>> timers_;
   std::unordered_map<Token, Clock::time_point> timer_due_;
   std::deque<std::function<void()>> posted_;
+  std::vector<Turn*> turns_;  ///< asked for
   std::function<void()> on_wake_;
   Token last_ = 0;
   bool stopped_ = false;
+};
+
+/// Something to do once before the next wait, however often it is asked for meanwhile. What post()
+/// is for, without memory to be found each time. Must not be destroyed by itself.
+class EventLoop::Turn {
+ public:
+  Turn(EventLoop& loop, std::function<void()> callback)
+      : loop_{loop}, callback_{std::move(callback)} {}
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+  ~Turn();
+  void ask();
+
+ private:
+  friend class EventLoop;
+  EventLoop& loop_;
+  std::function<void()> callback_;
+  bool asked_ = false;
 };
 
 struct EventLoop::Ready {
