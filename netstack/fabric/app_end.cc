@@ -206,13 +206,16 @@ Result<AppEnd::Taken> AppEnd::look(std::span<std::byte> small, std::span<const i
 }
 
 Result<std::size_t> AppEnd::give(std::span<const iovec> bytes) {
+  constexpr int kFlags = MSG_DONTWAIT | MSG_NOSIGNAL;
   msghdr message{};
   message.msg_iov = const_cast<iovec*>(bytes.data());  // sendmsg(2) does not write there
   message.msg_iovlen = bytes.size();
-  const ssize_t n = ::sendmsg(fd(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  // Mostly it is one part, which the kernel need not be told in two steps.
+  const ssize_t n = bytes.size() == 1 ? ::send(fd(), bytes[0].iov_base, bytes[0].iov_len, kFlags)
+                                      : ::sendmsg(fd(), &message, kFlags);
   if (n >= 0) return static_cast<std::size_t>(n);
   if (would_block(errno)) return std::size_t{0};
-  return last_error("sendmsg");
+  return last_error("send");
 }
 
 Result<std::size_t> AppEnd::give_urgent(std::byte byte) {

@@ -32,11 +32,7 @@ constexpr int kSpinPaid = 16;
 }  // namespace
 
 void RingLink::schedule() {
-  if (scheduled_ || failure_) return;
-  scheduled_ = true;
-  loop_.post([this, alive = std::weak_ptr<bool>{alive_}] {
-    if (!alive.expired()) turn();
-  });
+  if (!failure_) turn_.ask();
 }
 
 void RingLink::activate(Stream& stream) {
@@ -62,7 +58,6 @@ void RingLink::to_tidy(Stream& stream) {
 }
 
 void RingLink::turn() {
-  scheduled_ = false;
   if (failure_) return;
   ++counters_.turns;
   moved_ = false;
@@ -90,7 +85,8 @@ void RingLink::turn() {
 }
 
 void RingLink::rest(bool worked) {
-  const auto now = EventLoop::Clock::now();
+  const bool may_spin = options_.spin > options_.spin.zero();
+  const auto now = may_spin ? EventLoop::Clock::now() : EventLoop::Clock::time_point{};
   if (worked) {
     if (now < spin_until_) {
       spin_value_ = std::min(spin_value_ + kSpinPaid, kSpinMost);

@@ -160,12 +160,11 @@ class RingLink final : public fabric::Link, private Mover::Receiver {
   std::vector<std::vector<std::byte>> outbox_;  ///< records to publish, by lane
   std::vector<std::byte> scratch_;
   std::optional<Error> failure_;
-  bool scheduled_ = false;
-  bool in_turn_ = false;
   int lack_memory_ = 0;        ///< streams with a ring that there is no memory here for
   bool room_blocked_ = false;  ///< something waits for room
   bool moved_ = false;         ///< this turn did something
   bool last_words_ = false;    ///< this turn said some
+  EventLoop::Turn turn_{loop_, [this] { turn(); }};
   EventLoop::Token event_watch_ = 0;
   EventLoop::Token tick_timer_ = 0;
   EventLoop::Token look_timer_ = 0;  ///< while there are streams: a bell may get lost
