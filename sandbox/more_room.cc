@@ -35,7 +35,7 @@ constexpr int kRestAfterHelp = 100;
 // pod that is dear to search, by accident or on purpose, must not keep the others waiting for long.
 constexpr int kRestOfPod = 100;
 constexpr int kRestAfterSearch = 20;
-// Some 300,000 descriptors; behind more an end is never found.
+// Some 100,000 descriptors; behind more an end is never found.
 constexpr milliseconds kLongestSearch{500};
 // An end that nobody has is searched for again after this time, then everywhere, then after twice
 // that, and so on.
