@@ -457,7 +457,10 @@ bool RingLink::tidy(Stream& stream) {
       stream.seen_sent == stream.out.sent() && stream.seen_consumed == stream.in.consumed();
   stream.seen_sent = stream.out.sent();
   stream.seen_consumed = stream.in.consumed();
-  stream.idle_ticks = quiet ? static_cast<std::uint8_t>(std::min(stream.idle_ticks + 1, 100)) : 0;
+  // Not idle if it only waits for its turn: with its ring it would lose nearly all of its share.
+  stream.idle_ticks = quiet && !stream.in_active
+                          ? static_cast<std::uint8_t>(std::min(stream.idle_ticks + 1, 100))
+                          : 0;
   if (quiet && stream.in.owed() > 0 && stream.in.has_ring() && !stream.finish_received) {
     stream.credit_due = true;
     to_tell(stream);
