@@ -1,6 +1,6 @@
 // Timers ring a timerfd instead of bounding the wait: a wait with a bound reads the clock twice and
-// sets and clears a timer of the kernel's each time (0.7 us of the 11 that a message spends in an
-// engine), and the loop would read the clock before and after it to know the bound and what is due.
+// sets and clears a timer of the kernel's each time, and the loop would read the clock before and
+// after it to know the bound and what is due. An engine waits twice for each message.
 #include "netstack/base/event_loop.h"
 
 #include <sys/eventfd.h>
