@@ -18,11 +18,9 @@
 #include <string_view>
 #include <utility>
 
+#include "netstack/base/pidfd.h"
+#include "netstack/base/proc_link.h"
 #include "netstack/base/unique_fd.h"
-
-#ifndef PIDFD_THREAD
-#define PIDFD_THREAD O_EXCL  // Linux 6.9
-#endif
 
 namespace shunt::sandbox {
 namespace {
@@ -45,17 +43,6 @@ std::optional<std::uint64_t> number_in(std::string_view text) {
   return number;
 }
 
-/// N of a link to "socket:[N]" or "net:[N]". The link is not followed: what it leads to may be a
-/// file whose server does not answer.
-std::optional<std::uint64_t> inode_in(int directory, const char* name, std::string_view kind) {
-  std::array<char, 64> text{};
-  const ssize_t size = ::readlinkat(directory, name, text.data(), text.size());
-  if (size <= 0) return std::nullopt;
-  const std::string_view link{text.data(), static_cast<std::size_t>(size)};
-  if (!link.starts_with(kind)) return std::nullopt;
-  return number_in(link.substr(kind.size()));
-}
-
 std::vector<pid_t> threads_of(pid_t pid) {
   std::vector<pid_t> result;
   const Directory all = open_directory(proc(pid, "task"));
@@ -68,7 +55,8 @@ std::vector<pid_t> threads_of(pid_t pid) {
 std::optional<std::uint64_t> netns_of_threads(pid_t pid) {
   for (const pid_t tid : threads_of(pid)) {
     if (tid == pid) continue;
-    if (const auto netns = inode_in(AT_FDCWD, proc(tid, "ns/net").c_str(), "net:[")) return netns;
+    if (const auto netns = inode_of_link(AT_FDCWD, proc(tid, "ns/net").c_str(), "net"))
+      return netns;
   }
   return std::nullopt;
 }
@@ -93,7 +81,7 @@ class Search {
       if (count % 256 == 0 && over()) return;
       const auto number = number_in(entry->d_name);
       if (!number) continue;
-      const auto inode = inode_in(::dirfd(descriptors.get()), entry->d_name, "socket:[");
+      const auto inode = inode_of_link(::dirfd(descriptors.get()), entry->d_name, "socket");
       if (!inode || !inodes_.contains(static_cast<std::uint32_t>(*inode))) continue;
       if (!pidfd.valid()) pidfd = open_pidfd(tid);
       const UniqueFd socket{
@@ -122,12 +110,6 @@ class Search {
   }
 
  private:
-  static UniqueFd open_pidfd(pid_t tid) {
-    UniqueFd fd{static_cast<int>(::syscall(SYS_pidfd_open, tid, PIDFD_THREAD))};
-    if (fd.valid()) return fd;
-    return UniqueFd{static_cast<int>(::syscall(SYS_pidfd_open, tid, 0))};
-  }
-
   Holders::Inodes& inodes_;
   const std::chrono::nanoseconds enough_;
   const Holders::Found& found_;
@@ -149,7 +131,7 @@ Holders::Holders() {
     const auto pid = static_cast<pid_t>(*number);
     std::array<char, 32> path{};
     std::snprintf(path.data(), path.size(), "%d/ns/net", pid);
-    auto netns = inode_in(::dirfd(all.get()), path.data(), "net:[");
+    auto netns = inode_of_link(::dirfd(all.get()), path.data(), "net");
     if (!netns) netns = netns_of_threads(pid);
     if (netns) processes_.push_back({*netns, -1, pid});
   }

@@ -10,20 +10,16 @@
 #include <cstdio>
 #include <string_view>
 
-#ifndef PIDFD_THREAD
-#define PIDFD_THREAD O_EXCL  // Linux 6.9
-#endif
+#include "netstack/base/pidfd.h"
 
 namespace shunt::sandbox {
 namespace {
 
-/// The descriptor of a thread, whose table may be its own. Before Linux 6.9 only processes have
-/// one: the group leader then, which shares its table with all but the oddest threads.
-UniqueFd open_pidfd(pid_t tid) {
-  UniqueFd fd{static_cast<int>(::syscall(SYS_pidfd_open, tid, PIDFD_THREAD))};
-  if (fd.valid() || errno != EINVAL) return fd;
-  fd = UniqueFd{static_cast<int>(::syscall(SYS_pidfd_open, tid, 0))};
-  if (fd.valid()) return fd;
+/// Where a thread cannot be named (Linux before 6.9) it is the group leader, which shares its table
+/// with all but the oddest threads.
+UniqueFd open_pidfd_or_leaders(pid_t tid) {
+  UniqueFd fd = open_pidfd(tid);
+  if (fd.valid() || (errno != EINVAL && errno != ENOENT)) return fd;
   std::array<char, 64> path{};
   std::snprintf(path.data(), path.size(), "/proc/%d/status", tid);
   const UniqueFd status{::open(path.data(), O_RDONLY | O_CLOEXEC)};
@@ -57,7 +53,8 @@ bool take_number(std::string_view text, std::string_view key, int base, T& numbe
 
 PidfdCache::Entry& PidfdCache::entry_of(pid_t tid) {
   Entry& entry = entries_[static_cast<std::size_t>(tid) % kEntries];
-  if (entry.tid != tid || !entry.pidfd.valid()) entry = {tid, open_pidfd(tid), {}, {}, {}};
+  if (entry.tid != tid || !entry.pidfd.valid())
+    entry = {tid, open_pidfd_or_leaders(tid), {}, {}, {}};
   return entry;
 }
 

@@ -12,21 +12,12 @@
 #include <charconv>
 #include <string>
 
+#include "netstack/base/pidfd.h"
 #include "netstack/base/start_thread.h"
 #include "netstack/base/unique_fd.h"
 
-#ifndef PIDFD_THREAD
-#define PIDFD_THREAD O_EXCL  // Linux 6.9
-#endif
-
 namespace shunt::local {
 namespace {
-
-UniqueFd open_pidfd(pid_t tid) {
-  UniqueFd fd{static_cast<int>(::syscall(SYS_pidfd_open, tid, PIDFD_THREAD))};
-  if (fd.valid()) return fd;
-  return UniqueFd{static_cast<int>(::syscall(SYS_pidfd_open, tid, 0))};
-}
 
 UniqueFd get_fd(int pidfd, int number) {
   return UniqueFd{static_cast<int>(::syscall(SYS_pidfd_getfd, pidfd, number, 0))};
