@@ -16,6 +16,7 @@
 #include <cstddef>
 
 #include "netstack/base/unique_fd.h"
+#include "netstack/local/tcp_diag.h"
 #include "shim/command/check.h"
 
 // Newer than Debian 12's headers. Values: include/uapi/linux/seccomp.h, asm-generic/socket.h.
@@ -100,6 +101,15 @@ bool has_pass_rights() {
   return ::setsockopt(fd.get(), SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof off) == 0;
 }
 
+/// Asked of a connection that there is not.
+bool can_reset_connections() {
+  auto diag = local::TcpDiag::open();
+  if (!diag) return false;
+  const Endpoint nowhere{*parse_address("127.0.0.1"), 0};
+  const Status done = diag->reset(nowhere, nowhere, 1);
+  return done || done.error().number == ENOENT;
+}
+
 bool can_force_buffers() {
   const UniqueFd fd{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
   const int size = 16 << 20;
@@ -145,6 +155,9 @@ std::vector<Finding> check_kernel() {
               "parked accepts use threads instead"),
       feature("socket diagnosis (inet_diag)", can_open(AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG),
               Fitness::kDegraded, "closed listeners are noticed late; needs CONFIG_INET_DIAG"),
+      feature("resets by others (SOCK_DESTROY)", can_reset_connections(), Fitness::kDegraded,
+              "a server accepts up to 5 s late if its client's socket is under way in a message "
+              "while it connects; needs CONFIG_INET_DIAG_DESTROY"),
       feature(
           "connection tracking (ctnetlink)", can_open(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER),
           Fitness::kDegraded,
