@@ -217,15 +217,6 @@ int Fake::dereg_mr(ibv_mr* mr) {
   return 0;
 }
 
-void Fake::revoke(std::uint32_t key) { regions_.erase(key); }
-
-std::vector<std::uint32_t> Fake::remote_keys() const {
-  std::vector<std::uint32_t> keys;
-  for (const auto& [key, region] : regions_)
-    if ((region->access & IBV_ACCESS_REMOTE_WRITE) != 0) keys.push_back(key);
-  return keys;
-}
-
 Fake::Region* Fake::find_region(std::uint32_t key, std::uint64_t address, std::size_t length) {
   const auto found = regions_.find(key);
   if (found == regions_.end()) return nullptr;

@@ -36,9 +36,7 @@ class Fake final : public Calls {
   void set_port(bool up);
   void raise(ibv_event_type type, ibv_qp* pair = nullptr);
   void break_pair(std::uint32_t number);  ///< into the error state, as a device does it
-  void revoke(std::uint32_t key);         ///< the memory region stays, its key opens nothing
   std::vector<std::uint32_t> pairs() const;
-  std::vector<std::uint32_t> remote_keys() const;
   /// Fails the n-th call from now that makes an object (0: the next), with ENOMEM.
   void fail_making(int in) { fail_making_in_ = in; }
 

@@ -110,7 +110,6 @@ class VerbsMover final : public ring::Mover {
   void take_failed(const ibv_wc& completion);
   Status take_message(const ibv_wc& completion, ring::Mover::Receiver& receiver);
   void retire_mirrors();
-  std::span<std::byte> mirror_ring(unsigned lane) const;
 
   Device& device_;
   Calls& calls_;
